@@ -1,0 +1,253 @@
+"""The view: who was kept, rejected or failed at a stage, and what the documents now are.
+
+One table in id order: outcome columns, `of` (hash of the fields read), `text_hash`, and every small field known so far.
+The text itself is not here: it is assembled from the shelves, stage by stage, when somebody reads documents. A view
+knows the functions that made it (by name) and the view it came from, so its folder is all that is needed to read it.
+
+A view's digest is over the kept rows in id order, so equal digests mean equal documents for whoever comes next.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from corpus import config as settings
+from corpus.canonical import digest_bytes, plain
+from corpus.document import Document
+from corpus.stage import DocumentStage
+from corpus.store import Shelf, committed, read_record
+
+OUTCOME = [
+    pa.field("id", pa.string()),
+    pa.field("status", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("value", pa.float64()),
+    pa.field("threshold", pa.float64()),
+    pa.field("detail", pa.string()),
+    pa.field("of", pa.string()),
+    pa.field("text_hash", pa.string()),
+]
+OUTCOME_NAMES = [f.name for f in OUTCOME]
+BLOCK = 1024
+
+
+def digest_rows(table: pa.Table, columns: Iterable[str]) -> str:
+    """Hash of these columns, row by row; independent of chunking, files and schema order."""
+    names = list(columns)
+    if table.num_rows == 0:
+        return digest_bytes(repr(names).encode())
+    pieces = [pc.fill_null(pc.cast(table[name], pa.string()), "\x00") for name in names]
+    lines = pc.binary_join_element_wise(*pieces, "\x1f")
+    return digest_bytes((repr(names) + "\n").encode() + "\x1e".join(lines.to_pylist()).encode("utf-8", "surrogatepass"))
+
+
+def write_view(store: Path, target: Path, table: pa.Table, record: dict[str, Any], extra: dict[str, pa.Table] | None = None) -> None:
+    """Commit a view; `extra` are tables that lie beside it (ingest's files and locators)."""
+    with committed(store, target, record) as folder:
+        pq.write_table(table, folder / "view.parquet", compression="zstd")
+        for name, beside in (extra or {}).items():
+            pq.write_table(beside, folder / f"{name}.parquet", compression="zstd")
+
+
+def reference(function: Callable[..., Any] | type | None) -> str | None:
+    """A function or class by name: `module:qualname`."""
+    return f"{function.__module__}:{function.__qualname__}" if function else None
+
+
+def resolve(name: str) -> Any:
+    """What `reference` named."""
+    module, _, qualname = name.partition(":")
+    found = importlib.import_module(module)
+    for piece in qualname.split("."):
+        found = getattr(found, piece)
+    return found
+
+
+def describe(stage: DocumentStage, fingerprint: str, upstream: str | None) -> dict[str, Any]:
+    """What a view's record says about the stage that made it, enough to read the documents again."""
+    return {
+        "kind": "view",
+        "stage": stage.name,
+        "fingerprint": fingerprint,
+        "upstream": upstream,
+        "text": reference(stage.text),
+        "edits": stage.edits,
+        "config": {"class": reference(type(stage.config)), "values": plain(stage.config)},
+        "measures": stage.measures.names,
+        "reads": list(stage.reads),
+        "sensitive": stage.sensitive,
+    }
+
+
+class ViewReader:
+    """Reads one view. Cheap to make, cheap to send to another process; everything is loaded when it is asked for."""
+
+    def __init__(self, store: Path, folder: str) -> None:
+        self.store = store
+        self.folder = folder  # relative to the store
+
+    @classmethod
+    def of(cls, store: Path, record: dict[str, Any], table: pa.Table, upstream: ViewReader | None) -> ViewReader:
+        """A view that is not on the disk (in a plan)."""
+        reader = cls(store, "")
+        reader.__dict__.update(record=record, _all=table, upstream=upstream)
+        return reader
+
+    def __reduce__(self) -> Any:
+        return (ViewReader, (self.store, self.folder))
+
+    @property
+    def path(self) -> Path:
+        return self.store / self.folder
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        record = read_record(self.path)
+        if record is None:
+            raise FileNotFoundError(f"there is no view at {self.folder}")
+        return record
+
+    @property
+    def digest(self) -> str:
+        return self.record["digest"]
+
+    @property
+    def name(self) -> str:
+        return self.record["stage"]
+
+    @property
+    def sensitive(self) -> bool:
+        return bool(self.record["sensitive"])
+
+    @cached_property
+    def upstream(self) -> ViewReader | None:
+        folder = self.record["upstream"]
+        return ViewReader(self.store, folder) if folder else None
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        return Shelf(self.store, self.record["stage"], self.record["fingerprint"])
+
+    def outcomes(self) -> pa.Table:
+        """All rows: outcome columns and small fields."""
+        return self._all
+
+    def beside(self, name: str) -> pa.Table:
+        """A table that lies beside the view (ingest's `files` and `locators`)."""
+        return pq.read_table(self.path / f"{name}.parquet")
+
+    def summary(self) -> dict[str, int]:
+        """Documents by `status` or `status:reason`, most first."""
+        counts: Counter[str] = Counter()
+        for row in self._all.select(["status", "reason"]).group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
+            counts[f"{row['status']}:{row['reason']}" if row["reason"] else row["status"]] += row["count_all"]
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def _kept(self) -> pa.Table:
+        return self._all.filter(pc.equal(self._all["status"], "kept"))
+
+    def table(self) -> pa.Table:
+        """Kept documents: id, of, text_hash and every small field, in id order."""
+        return self._kept.drop_columns(["status", "reason", "value", "threshold", "detail"])
+
+    def digest_of(self, fields: Iterable[str]) -> str:
+        """Digest of these fields of the kept documents: what a stage that reads only them depends on."""
+        wanted = ["text_hash" if f == "text" else f for f in fields]
+        return digest_rows(self._kept, ["id", *(w for w in wanted if w in self._kept.column_names)])
+
+    def measurements(self, columns: list[str] | None = None, ids: list[str] | None = None) -> pa.Table:
+        """Kept (or the given) documents that were measured here: id and the measurements, in id order."""
+        names = [c for c in (columns or self.record["measures"]) if c != "id"]
+        rows = self._rows(ids)
+        at = self._at.take(rows)
+        rows, at = rows.filter(pc.is_valid(at)), at.drop_null()
+        return self.shelf.take(at, names).add_column(0, "id", self._all["id"].take(rows))
+
+    def documents(self, *fields: str, ids: list[str] | None = None) -> Iterator[Document]:
+        """Kept (or the given) documents in id order: id and these fields, text as it is after this stage."""
+        rows = self._all.take(self._rows(ids))
+        small = [f for f in fields if f != "text"]
+        for start in range(0, rows.num_rows, BLOCK):
+            documents = rows.slice(start, BLOCK).select(["id", *small]).to_pylist()
+            if "text" in fields:
+                for document, text in zip(documents, self.texts([d["id"] for d in documents]), strict=True):
+                    document["text"] = text
+            yield from documents
+
+    def parts(self) -> list[tuple[Path, pa.Table]]:
+        """Each part's folder in use, with the kept rows that lie in it: their columns of `rows.parquet`."""
+        at = self._at.take(self._rows(None)).drop_null()
+        spots = self.shelf.index().select(["part", "row"]).take(at)
+        numbers = spots["part"].to_numpy()
+        found = []
+        for number in sorted(set(numbers.tolist())):
+            part = self.shelf.parts()[number]
+            where = pa.array((numbers == number).nonzero()[0])
+            found.append((part, pq.read_table(part / "rows.parquet").take(spots["row"].take(where))))
+        return found
+
+    def texts(self, ids: list[str]) -> list[str]:
+        """Texts of these documents as they are after this stage, in the order asked for ('' before extraction)."""
+        if self.record["text"] is None:
+            return self.upstream.texts(ids) if self.upstream else [""] * len(ids)
+        spots = self._at.take(self._places(ids)).to_pylist()
+        measured = {i: spot for i, spot in zip(ids, spots, strict=True) if spot is not None}
+        table = self.shelf.take(pa.array(measured.values(), pa.int32()), self.record["measures"])
+        before = ids if self.record["edits"] else [i for i in ids if i not in measured]
+        incoming = dict(zip(before, self.upstream.texts(before), strict=True)) if self.upstream and before else {}
+        text, config = self._text
+        result = {i: incoming.get(i, "") for i in ids}
+        for i, m in zip(measured, table.to_pylist(), strict=True):
+            result[i] = text(config, m, result[i])
+        return [result[i] for i in ids]
+
+    def text_after(self, id: str) -> str:
+        """Text of one document after this stage."""
+        return self.texts([id])[0]
+
+    def text_before(self, id: str) -> str:
+        """Text of one document before this stage."""
+        return self.upstream.texts([id])[0] if self.upstream else ""
+
+    @cached_property
+    def _text(self) -> tuple[Callable[[Any, dict[str, Any], str], str], Any]:
+        config = self.record["config"]
+        return resolve(self.record["text"]), settings.load(resolve(config["class"]), config["values"], self.name)
+
+    def _rows(self, ids: list[str] | None) -> pa.Array:
+        """Row numbers of the kept, or of the given documents that are here, in id order."""
+        if ids is None:
+            return pc.indices_nonzero(pc.equal(self._all["status"], "kept"))
+        wanted = sorted(set(ids))
+        places = np.searchsorted(self._ids, np.array(wanted, "S32"))
+        return pa.array(
+            [p for i, p in zip(wanted, places.tolist(), strict=True) if p < len(self._ids) and self._ids[p] == i.encode()], pa.int64()
+        )
+
+    def _places(self, ids: list[str]) -> pa.Array:
+        places = np.searchsorted(self._ids, np.array(ids, "S32"))
+        return pa.array(places)
+
+    @cached_property
+    def _all(self) -> pa.Table:
+        return pq.read_table(self.path / "view.parquet")
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        return np.array(self._all["id"].to_pylist(), "S32")
+
+    @cached_property
+    def _at(self) -> pa.Array:
+        """Position on the shelf of every row, null where it was not measured."""
+        return self.shelf.locate(self._all["id"], self._all["of"])
