@@ -11,16 +11,23 @@ the same bytes in two places are one member with two locators. Tables that lie b
 from __future__ import annotations
 
 import fnmatch
+import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from corpus.canonical import digest
 from corpus.document import MEMBER
-from corpus.sources import File
-from corpus.store import Shelf
-from corpus.view import OUTCOME
+from corpus.measuring import Circumstances, fingerprint_of, measure, seal, told
+from corpus.outcome import Misuse, Stop
+from corpus.reasons import changes, count_of
+from corpus.result import StageResult, State
+from corpus.sources import File, hashed, scan
+from corpus.stage import DocumentStage, Inputs
+from corpus.store import Shelf, read_record
+from corpus.view import OUTCOME, ViewReader, describe, write_view
+from corpus.walk import Walk
 
 SCHEMA = pa.schema([*(pa.field(f.name, f.type) for f in OUTCOME), *(pa.field(f.name, f.type) for f in MEMBER if f.name != "id")])
 FILES = pa.schema(
@@ -29,6 +36,81 @@ FILES = pa.schema(
     + [(n, pa.string()) for n in ("status", "reason", "detail")]
 )
 LOCATORS = pa.schema([(n, pa.string()) for n in ("id", "source", "path", "inner", "locator")])
+FIFTH = 0.2  # of the files may vanish without being asked about
+
+
+def ingest(walk: Walk, stage: DocumentStage) -> StageResult:
+    """The first step of a walk: scan the sources, open what is new, list the members."""
+    begun = time.monotonic()
+    store = walk.workspace.store
+    files = _scanned(walk, stage)
+    gone = _vanished(walk, stage, files)
+    fingerprint, identity = fingerprint_of(stage, Inputs())
+    shelf = Shelf(store, stage.name, fingerprint)
+    by_hash = {f.file: f for f in files if f.file}
+    missing = sorted(h for h in by_hash if h not in _known(shelf, sorted(by_hash)))
+    why = changes(stage, identity, walk.last.get(stage.name)) + gone + ([count_of(len(missing), "new file")] if missing else [])
+    key = digest([fingerprint, stage.decision(), [[f.source, f.path, f.file, f.reason] for f in files], walk.sample])
+    folder = f"{stage.name}/{fingerprint}/view-{key}"
+    record = read_record(store / folder)
+    calls = len(missing)
+    circumstances: Circumstances = {}
+    if calls and not walk.dry:
+        walk.observer.started(stage.name, calls, why)
+        given = ({"id": h, "of": "", "path": str(by_hash[h].real)} for h in missing)
+        calls, circumstances = measure(walk, stage, Inputs(), shelf, identity, given, calls)
+    walk.pending = len(missing) if walk.dry else 0
+    cached = record is not None and record["complete"] and not missing
+    if cached:
+        reader = ViewReader(store, folder)
+        locators = reader.beside("locators")
+    else:
+        view, listed, locators = members(files, shelf, circumstances, getattr(stage.config, "chat", ()), walk.sample)
+        made = describe(stage, fingerprint, None) | seal(stage, key, view, circumstances)
+        if walk.dry:
+            reader = ViewReader.of(store, made, view, None)
+        else:
+            write_view(store, store / folder, view, made, {"files": listed, "locators": locators})
+            reader = ViewReader(store, folder)
+    real = {(f.source, f.path): f.real for f in files}
+    for row in locators.to_pylist():
+        walk.places.setdefault(row["id"], (real[row["source"], row["path"]], row["inner"]))
+    status: State = "cached" if cached else "would_run" if walk.dry else "ran"
+    return told(walk, stage, reader, folder, identity, status, why or ([] if cached else ["the files changed"]), calls, begun)
+
+
+def _scanned(walk: Walk, stage: DocumentStage) -> list[File]:
+    files: list[File] = []
+    for name, root in walk.workspace.sources().items():
+        if not root.is_dir():
+            raise Misuse(f"The source '{name}' is not at '{root}' any more. Mount it, or `athanor source remove {name}`.")
+        files += scan(name, root, walk.workspace.path)
+    return hashed(files, walk.workspace.store / stage.name / "stat.parquet", remember=not walk.dry)
+
+
+def _vanished(walk: Walk, stage: DocumentStage, files: list[File]) -> list[str]:
+    """Law 5: an unmounted share must not empty a corpus."""
+    last = walk.last.get(stage.name)
+    view = ViewReader(walk.workspace.store, last["folder"]) if last else None
+    if view is None or read_record(view.path) is None:
+        return []
+    names = set(walk.workspace.sources())
+    before = [r for r in view.beside("files").select(["source", "path", "file"]).to_pylist() if r["source"] in names]
+    paths, hashes = {(f.source, f.path) for f in files}, {f.file for f in files}
+    gone = [r for r in before if (r["source"], r["path"]) not in paths and r["file"] not in hashes]
+    if not gone:
+        return []
+    said = f"{len(gone)} of {count_of(len(before), 'file')} {'is' if len(gone) == 1 else 'are'} gone"
+    if len(gone) > FIFTH * len(before) and not walk.allow_removals:
+        if not walk.dry:
+            raise Stop(f"{said} from the sources, more than a fifth: nothing was run. If that is meant, add --allow-removals.")
+        said += ", `run` will want --allow-removals"
+    return [said]
+
+
+def _known(shelf: Shelf, hashes: list[str]) -> set[str]:
+    at = shelf.locate(pa.chunked_array([pa.array(hashes, pa.string())]), pa.chunked_array([pa.array([""] * len(hashes), pa.string())]))
+    return {h for h, spot in zip(hashes, at.to_pylist(), strict=True) if spot is not None}
 
 
 def curated(path: str, places: Iterable[str]) -> bool:
@@ -46,7 +128,8 @@ def members(
     listed: list[dict[str, Any]] = []
     several = len({f.source for f in files}) > 1
     for f in files:
-        status, reason, detail, inside = f.status, f.reason, f.detail, []
+        status, reason, detail = f.status, f.reason, f.detail
+        inside: list[dict[str, Any]] = []
         if f.file:
             if f.file in opened:
                 status, reason, detail, inside = opened[f.file]
@@ -108,8 +191,3 @@ def _opened(files: list[File], shelf: Shelf) -> dict[str, tuple[str, str, str, l
     for h, failure, detail, found in zip(here, entries["failure"].to_pylist(), entries["failure_detail"].to_pylist(), inside, strict=True):
         result[h] = ("failed" if failure else "kept", failure, detail, found or [])
     return result
-
-
-def paths(files: Iterable[File]) -> dict[tuple[str, str], Path]:
-    """Where each listed file can be opened in this run."""
-    return {(f.source, f.path): f.real for f in files}

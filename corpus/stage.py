@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -36,7 +36,12 @@ EMPTY = pa.schema([])
 class View(Protocol):
     """The kept documents of a document stage, as a corpus stage or a measurer sees them. Always in id order."""
 
-    digest: str
+    @property
+    def digest(self) -> str:
+        """Equal digests mean equal documents."""
+
+    def digest_of(self, fields: Iterable[str]) -> str:
+        """The same for these fields only."""
 
     def table(self) -> pa.Table:
         """Kept documents: id, text_hash and every small field."""
@@ -54,18 +59,25 @@ class View(Protocol):
 class Artifact(Protocol):
     """What a corpus stage built."""
 
-    digest: str
-    path: Path
-    record: dict[str, Any]
+    @property
+    def digest(self) -> str:
+        """Equal digests mean equal content."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Its record.json: identity, metrics, counts."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage is given beside its documents: artifacts and views by stage name, RAW folders by source name."""
+    """What a stage is given beside its documents: artifacts and views by stage name."""
 
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
-    roots: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Job(Protocol):
