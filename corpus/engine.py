@@ -47,10 +47,10 @@ class Engine:
                 raise Misuse(f"There is nothing fitted to renew in '{name}'; --refit takes one of {', '.join(fitted)}.")
         if len({s.name for s in way}) != len(way):
             raise ValueError("two stages have one name")
-        self.workspace, self.way, self.observer = workspace, way, observer or Nobody()
+        self.workspace, self.way = workspace, way
         self._walk = Walk(
             workspace,
-            self.observer,
+            observer or Nobody(),
             workers,
             device,
             sample,
@@ -61,6 +61,15 @@ class Engine:
             part_seconds,
             last=workspace.last_stages(),
         )
+
+    @property
+    def observer(self) -> Observer:
+        """Who is told what happens; may be set until the first step."""
+        return self._walk.observer
+
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self._walk.observer = observer
 
     @property
     def results(self) -> list[StageResult]:

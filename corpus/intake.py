@@ -84,7 +84,7 @@ def _scanned(walk: Walk, stage: DocumentStage) -> list[File]:
     for name, root in walk.workspace.sources().items():
         if not root.is_dir():
             raise Misuse(f"The source '{name}' is not at '{root}' any more. Mount it, or `athanor source remove {name}`.")
-        files += scan(name, root, walk.workspace.path)
+        files += scan(name, root, walk.workspace.path, getattr(stage.config, "hidden", False), getattr(stage.config, "ignore", ()))
     return hashed(files, walk.workspace.store / stage.name / "stat.parquet", remember=not walk.dry)
 
 

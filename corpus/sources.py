@@ -7,6 +7,7 @@ Nothing disappears: what cannot be read as a file is listed with its reason.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 import stat
@@ -55,8 +56,11 @@ class File:
         return self.file or digest_bytes(f"{self.source}\0{self.path}".encode("utf-8", "surrogatepass"))
 
 
-def scan(source: str, root: Path, leave_out: Path | None = None) -> list[File]:
-    """All entries below `root`, in path order; `leave_out` (the workspace) is passed over."""
+def scan(source: str, root: Path, leave_out: Path | None = None, hidden: bool = False, ignore: tuple[str, ...] = ()) -> list[File]:
+    """All entries below `root`, in path order; `leave_out` (the workspace) is passed over.
+
+    Names that begin with a dot (unless `hidden`) or match a pattern of `ignore` are listed and not opened.
+    """
     found: list[File] = []
     boundary = root.resolve()
     pending = [root]
@@ -71,8 +75,10 @@ def scan(source: str, root: Path, leave_out: Path | None = None) -> list[File]:
             path = Path(entry.path)
             if leave_out is not None and path.resolve() == leave_out:
                 continue
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") and not hidden:
                 found.append(_entry(source, root, path, "rejected", "hidden", "hidden files and folders are left out"))
+            elif any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in ignore):
+                found.append(_entry(source, root, path, "rejected", "ignored", "its name is one that ingest.ignore leaves out"))
             elif entry.is_symlink() and not (path.resolve().is_relative_to(boundary) and path.is_file()):
                 found.append(_entry(source, root, path, "rejected", "link", "links to folders or out of the source are not followed"))
             elif entry.is_dir():
