@@ -153,7 +153,7 @@ def _guessed(walk: Walk, stage: DocumentStage, base: ViewReader, made_anew: str)
     walk.pending += base.table().num_rows
     walk.views[stage.name] = base
     walk.unknown.add(stage.name)
-    empty = ViewReader.of(walk.workspace.store, base.record, base.table().slice(0, 0), base.upstream)
+    empty = ViewReader.of(walk.workspace.store, base.record, base.outcomes().slice(0, 0), base.upstream)
     walk.tail = empty
     return StageResult(stage.name, "would_run", [f"{made_anew} would be made anew"], documents_in=walk.pending, calls=walk.pending)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-
 import toys
+
 from corpus.engine import Engine
 from corpus.outcome import Stop
 from corpus.workspace import Workspace
@@ -196,3 +196,10 @@ def test_a_changed_setting_of_a_pinned_stage_ends_the_pin(workspace):
     plan = {r.name: r for r in Engine(workspace, way, workers=0).plan()}
     assert plan["vocabulary"].why == ["top 5 → 3"] and plan["count"].calls == 22
     assert calls(run(workspace, way)) == {"vocabulary": 1, "count": 22}
+
+
+def test_a_plan_for_an_empty_workspace_reaches_the_stages_behind_a_fitted_one(workspace):
+    way = (*toys.WAY, dataclasses.replace(toys.LENGTH, name="again"))
+    plan = Engine(workspace, way, workers=0).plan()
+    assert [r.status for r in plan] == ["would_run"] * len(way)
+    assert Engine(workspace, way, workers=0).run()[-1].calls == 22

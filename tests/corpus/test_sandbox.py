@@ -10,11 +10,11 @@ import time
 
 import pyarrow as pa
 import pytest
+from toys import NothingConfig
 
 from corpus.outcome import Stop, kept
 from corpus.sandbox import measure_all, usage
 from corpus.stage import DocumentStage, Inputs
-from toys import NothingConfig
 
 
 def troubled(config, inputs):

@@ -6,10 +6,10 @@ import json
 
 import pyarrow as pa
 import pytest
+from toys import LENGTH
 
 from corpus.store import Shelf, committed, problems, read_record, write_json
 from corpus.view import digest_rows
-from toys import LENGTH
 
 
 def rows(ids, ns):

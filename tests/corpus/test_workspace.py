@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 import toys
+
 from corpus.engine import Engine
 from corpus.keep import collect, verify
 from corpus.outcome import Misuse, Stop

@@ -1,0 +1,1 @@
+"""Tokens to probabilities: configuration, decoder and its parts, the n-gram model."""

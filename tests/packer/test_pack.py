@@ -1,0 +1,44 @@
+"""Packing keeps every byte of every document, and says where it lies."""
+
+from __future__ import annotations
+
+import pytest
+from packed_views import document, packed, train_tokenizer
+
+from corpus.stage import Inputs
+from packer import pack
+from packer.shards import FILE, open_shard, read_header
+from packer.tokenizer import Tokenizer
+
+TEXTS = ["Perché l'anno 1948?\n", "Il testo dice <|im_start|> e basta.", "𝔘nicode e\u0301 così", "x"]
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    return train_tokenizer(tmp_path / "tokenizer", [document(t * 3) for t in TEXTS])
+
+
+def test_a_document_is_its_start_and_its_text(tmp_path, tokenizer) -> None:
+    view = packed(tmp_path, tokenizer, [document(t) for t in TEXTS])
+    reader = Tokenizer.load(tokenizer.path)
+    ((folder, rows),) = view.parts()
+    tokens = open_shard(folder / FILE)
+    texts = {d["id"]: d["text"] for d in view.documents("text")}
+    for row in rows.to_pylist():
+        piece = tokens[row["offset"] : row["offset"] + row["n_tokens"]]
+        assert piece[0] == reader.bos
+        assert reader.bos not in piece[1:]
+        assert reader.decode(piece.tolist()) == texts[row["id"]]
+        assert int(reader.token_bytes[piece].sum()) == row["n_bytes"]
+        assert row["tokens"] is None
+    header, _ = read_header(folder / FILE)
+    assert (header.tokenizer, header.vocab_size) == (reader.hash, reader.vocab_size)
+    assert header.bytes == sum(len(t.encode()) for t in TEXTS)
+
+
+def test_an_empty_document_is_rejected_with_its_count(tokenizer) -> None:
+    measurements = pack.measure(pack.PackConfig(), Inputs(artifacts={"tokenizer": tokenizer}))(document(""))
+    outcome = pack.decide(pack.PackConfig(), measurements)
+    assert (outcome.status, outcome.reason, outcome.value, outcome.threshold) == ("rejected", "too_few_tokens", 0, 1)
+    measurements = pack.measure(pack.PackConfig(), Inputs(artifacts={"tokenizer": tokenizer}))(document("x"))
+    assert pack.decide(pack.PackConfig(), measurements).status == "kept"
