@@ -45,12 +45,13 @@ def ingest(walk: Walk, stage: DocumentStage) -> StageResult:
     store = walk.workspace.store
     files = _scanned(walk, stage)
     gone = _vanished(walk, stage, files)
+    chat = walk.workspace.chat_sources()
     fingerprint, identity = fingerprint_of(stage, Inputs())
     shelf = Shelf(store, stage.name, fingerprint)
     by_hash = {f.file: f for f in files if f.file}
     missing = sorted(h for h in by_hash if h not in _known(shelf, sorted(by_hash)))
     why = changes(stage, identity, walk.last.get(stage.name)) + gone + ([count_of(len(missing), "new file")] if missing else [])
-    key = digest([fingerprint, stage.decision(), [[f.source, f.path, f.file, f.reason] for f in files], walk.sample])
+    key = digest([fingerprint, stage.decision(), [[f.source, f.path, f.file, f.reason] for f in files], sorted(chat), walk.sample])
     folder = f"{stage.name}/{fingerprint}/view-{key}"
     record = read_record(store / folder)
     calls = len(missing)
@@ -65,7 +66,7 @@ def ingest(walk: Walk, stage: DocumentStage) -> StageResult:
         reader = ViewReader(store, folder)
         locators = reader.beside("locators")
     else:
-        view, listed, locators = members(files, shelf, circumstances, getattr(stage.config, "chat", ()), walk.sample)
+        view, listed, locators = members(files, shelf, circumstances, (*getattr(stage.config, "chat", ()), *(f"{name}:" for name in chat)), walk.sample)
         made = describe(stage, fingerprint, None) | seal(stage, key, view, circumstances)
         if walk.dry:
             reader = ViewReader.of(store, made, view, None)
@@ -113,9 +114,9 @@ def _known(shelf: Shelf, hashes: list[str]) -> set[str]:
     return {h for h, spot in zip(hashes, at.to_pylist(), strict=True) if spot is not None}
 
 
-def curated(path: str, places: Iterable[str]) -> bool:
-    """Whether a path lies in one of the configured chat places: a folder ('chat/') or a pattern ('**/dialoghi*.jsonl')."""
-    return any(path.startswith(p) if p.endswith("/") else fnmatch.fnmatch(path, p) for p in places)
+def curated(source: str, path: str, places: Iterable[str]) -> bool:
+    """Whether a file lies in a chat place: a folder ('chat/'), a pattern ('**/dialoghi*.jsonl') or a whole source ('name:')."""
+    return any(f"{source}:" == p or (path.startswith(p) if p.endswith("/") else fnmatch.fnmatchcase(path, p)) for p in places)
 
 
 def members(
@@ -153,7 +154,7 @@ def members(
                 "detail": detail,
             }
         )
-        chat = curated(f.path, places)
+        chat = curated(f.source, f.path, places)
         for m in inside:
             locator = (f"{f.source}:" if several else "") + f.path + (f"!/{m['inner']}" if m["inner"] else "")
             where.append({"id": m["id"], "source": f.source, "path": f.path, "inner": m["inner"], "locator": locator})

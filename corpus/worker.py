@@ -71,6 +71,8 @@ def answer(measure: Callable[[dict[str, Any]], dict[str, Any]], document: dict[s
         return ("verdict", "too_deep", "nested too deeply", time.process_time())
     except Stop:
         raise
+    except (ImportError, SyntaxError) as error:  # the installation is at fault, not the bytes
+        return ("circumstance", "installation", f"{type(error).__name__} at {place(error)}; `athanor doctor` checks", time.process_time())
     except Exception as error:
         return ("verdict", "error", f"{type(error).__name__} at {place(error)}", time.process_time())
 

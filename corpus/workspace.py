@@ -124,20 +124,25 @@ class Workspace:
         """The remembered RAW folders by name."""
         return {s["name"]: (self.path / s["path"]).resolve() for s in self.memory["sources"]}
 
-    def set_sources(self, sources: dict[str, Path]) -> None:
-        """Remember these RAW folders."""
-        self.remember(sources=[{"name": n, "path": os.path.relpath(p.resolve(), self.path)} for n, p in sources.items()])
+    def chat_sources(self) -> set[str]:
+        """Names of the sources that hold curated chat and nothing else."""
+        return {s["name"] for s in self.memory["sources"] if s.get("chat")}
 
-    def add_source(self, raw: Path) -> str:
-        """One more RAW folder; returns the name it got (the folder's, made unique)."""
+    def add_source(self, raw: Path, chat: bool = False) -> str:
+        """One more RAW folder; returns the name it got (the folder's, made unique). `chat`: all of it is curated chat."""
         sources = self.sources()
         if raw.resolve() in sources.values():
             raise Misuse(f"'{raw}' is already a source of this workspace.")
         name = base = raw.resolve().name or "raw"
         while name in sources:
             name = f"{base}-{len(sources) + 1}"
-        self.set_sources({**sources, name: raw})
+        path = os.path.relpath(raw.resolve(), self.path)
+        self.remember(sources=[*self.memory["sources"], {"name": name, "path": path, "chat": chat}])
         return name
+
+    def remove_source(self, name: str) -> None:
+        """Forget a RAW folder; its documents leave with the next run."""
+        self.remember(sources=[s for s in self.memory["sources"] if s["name"] != name])
 
     # -- pins ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Bytes to documents: containers are opened, formats recognised by content, one format family a file."""

@@ -1,0 +1,62 @@
+"""What every extractor returns, and small helpers they share.
+
+An extractor is a function `bytes -> Extracted`. It raises `Verdict` for bytes that cannot be read; for a document that is
+fine but of no use here (a scan without OCR, a format without converter) it sets `problem`. Its warnings are short
+machine-readable phrases about what was lost or guessed; they never quote the document.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+_BLANKS = re.compile(r"\n{3,}")
+_TRAILING = re.compile(r"[ \t\f\v]+\n")
+
+
+@dataclass
+class Extracted:
+    """Text and what is known about it. `extractor` names the library and the way taken, e.g. 'docling' or 'pypdfium2'."""
+
+    text: str
+    extractor: str
+    title: str = ""
+    lang_hint: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    pages: int = 0
+    scans: int = 0  # pages that are images without text
+    form: str = "prose"
+    problem: str = ""  # reason of the rejection
+    detail: str = ""
+
+
+def tidy(text: str) -> str:
+    """Line ends unified, trailing blanks and runs of empty lines removed, NUL dropped; nothing else changes."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    return _BLANKS.sub("\n\n", _TRAILING.sub("\n", text + "\n")).strip("\n")
+
+
+def first_heading(markdown: str) -> str:
+    """Text of the first Markdown heading, '' when there is none in the first 4,000 characters."""
+    match = re.search(r"(?m)^#{1,3} +(.+?) *#*$", markdown[:4000])
+    return one_line(match[1]) if match else ""
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """A title or a metadata value: blanks collapsed, cut at `limit` characters."""
+    return re.sub(r"\s+", " ", str(text or "")).strip()[:limit]
+
+
+def markdown_table(rows: list[list[str]]) -> str:
+    """A Markdown table; the first row is the head. Cells are brought to one line, `|` is escaped."""
+    width = max((len(row) for row in rows), default=0)
+    if not width:
+        return ""
+    lines = ["| " + " | ".join(_cell(row[i]) if i < len(row) else "" for i in range(width)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()

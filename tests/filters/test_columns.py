@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from filters.columns import fused
+
+LEFT = [
+    "la corte ritiene che le questioni",
+    "sollevate dal giudice rimettente non",
+    "siano fondate perché la norma impugnata",
+    "lascia al legislatore la scelta",
+] * 4
+RIGHT = [
+    "senza che per questo venga meno",
+    "il diritto alla difesa garantito",
+    "dalla costituzione e riconosciuto anche",
+    "nei trattati a cui la repubblica",
+] * 4
+
+
+def columns(left: list[str], right: list[str]) -> str:
+    return "\n".join(f"{a:<44}{b}" for a, b in zip(left, right, strict=True))
+
+
+def test_every_line_of_two_fused_columns_is_counted() -> None:
+    assert fused(columns(LEFT, RIGHT)) == (16, 16)
+    assert fused("Un titolo\n\n" + columns(LEFT, RIGHT) + "\n\nUna nota.") == (16, 18)
+
+
+def test_a_table_of_words_and_numbers_is_not_taken_for_fused_columns() -> None:
+    assert (
+        fused("\n".join(f"Comune di {name:<30}{n} casi accertati" for n, name in enumerate(["Bari", "Lecce", "Roma", "Pisa"] * 5)))[0] == 0
+    )
+
+
+def test_a_table_of_sentences_is_not_taken_for_fused_columns() -> None:
+    row = f"{'Il ricorso è accolto.':<40}La norma è abrogata."
+    assert fused("\n".join([row] * 20))[0] == 0
+
+
+def test_justified_prose_and_a_single_column_are_not_taken_for_fused_columns() -> None:
+    assert fused("\n".join(LEFT))[0] == 0
+    assert fused("\n".join(["dichiara   inammissibili   le   questioni   di   legittimità"] * 20))[0] == 0
