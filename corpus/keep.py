@@ -1,8 +1,7 @@
 """What stays in a workspace and what may go: `verify` and `gc`.
 
-gc keeps what the last three runs, the current model and the pins use, and for every stage the newest fingerprint; of the
-views, those that are used and, on each shelf, the newest of every decision. It never touches what is used, and with
-`dry_run` it only tells what would go, with sizes.
+gc keeps what the last three runs, the current model and the pins use, and for every stage its newest view (with the shelf
+under it) or artifact. It never touches what is used, and with `dry_run` it only tells what would go, with sizes.
 """
 
 from __future__ import annotations
@@ -52,16 +51,12 @@ def verify(workspace: Workspace) -> tuple[int, list[str]]:
 def collect(workspace: Workspace, dry_run: bool = False) -> list[Waste]:
     """Remove what nothing needs; returns it. The caller holds the workspace's lock."""
     used = _used(workspace)
-    newest: dict[tuple[str, str], tuple[float, Path]] = {}
+    newest: dict[str, tuple[float, Path]] = {}
     everything = list(records(workspace))
     for folder, record in everything:
-        slot = (record["stage"], "")
-        if record.get("kind") == "view":
-            slot = (str(folder.parent), json.dumps(record["decision"], sort_keys=True))
-        elif record.get("kind") == "part":
-            continue
-        if slot not in newest or record["created"] > newest[slot][0]:
-            newest[slot] = (record["created"], folder)
+        stage = record["stage"]
+        if record.get("kind") != "part" and (stage not in newest or record["created"] > newest[stage][0]):
+            newest[stage] = (record["created"], folder)
     keep = used | {folder for _, folder in newest.values()}
     shelves = {folder.parent for folder in keep}
     waste = []

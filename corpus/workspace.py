@@ -186,8 +186,9 @@ class Workspace:
         write_json(self.store / name / "last.json", last)
 
     def new_run_id(self) -> str:
-        """A name that sorts by time."""
-        return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
+        """A name that sorts by time, to the millisecond."""
+        now = time.time()
+        return time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"-{int(now % 1 * 1000):03d}{secrets.token_hex(1)}"
 
     # -- lock ----------------------------------------------------------------------------------------------------
 

@@ -150,4 +150,5 @@ STAGE = DocumentStage(
     measure=measure,
     decide=decide,
     passes_chat=True,
+    sensitive=True,
 )

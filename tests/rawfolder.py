@@ -29,8 +29,10 @@ def prose(seed: int, sentences: int = 9) -> str:
 
 
 def row(n: int) -> str:
-    """One line of rows.jsonl."""
-    return json.dumps({"text": prose(1000 + n)}, ensure_ascii=False) + "\n"
+    """One line of rows.jsonl; the even ones are prose with figures in it, which scores a little lower."""
+    text = prose(1000 + n)
+    figures = "" if n % 2 else "".join(f" [{n * k % 97}/{k}] = {n * k}" for k in range(3, 16))
+    return json.dumps({"text": text + figures}, ensure_ascii=False) + "\n"
 
 
 def docx(text: str) -> bytes:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import rawfolder
 from corpus.engine import Engine
 from corpus.outcome import Misuse, Stop
 from corpus.stage import DocumentStage
+from corpus.view import ViewReader
 from corpus.workspace import Workspace
 from flows.pipeline import WAY
 
@@ -93,12 +95,18 @@ def test_a_raised_version_with_the_same_output_measures_that_stage_and_none_afte
     assert run(opened(copy), way)[0] == {"normalize": 1005}
 
 
-def test_a_threshold_moved_and_moved_back_measures_nothing_in_its_stage(copy):
+def test_a_threshold_moved_and_moved_back_measures_only_the_newly_admitted_later_on(copy):
     workspace = opened(copy)
     _, before = run(workspace)
-    calls, strict = run(workspace, configured(prose=("min_score", 0.85)))
-    assert "prose" not in calls and strict["prose"].rejected > before["prose"].rejected
-    assert run(workspace)[0] == {}, "and back is free"
+    scores = ViewReader(workspace.store, before["prose"].folder).measurements(["score"])["score"].to_pylist()
+    strict = configured(prose=("min_score", statistics.median(scores)))
+    with open(copy / "raw" / "rows.jsonl", "a", encoding="utf-8") as f:
+        f.writelines(rawfolder.row(n) for n in range(5000, 5020))
+    calls, results = run(workspace, strict)
+    admitted = calls["redact"]
+    assert calls["prose"] == 20 and 0 < admitted < 20 and results["prose"].rejected > 300
+    assert run(workspace)[0] == dict.fromkeys(("perplexity", "redact", "quality", "dedup", "split", "pack"), 20 - admitted)
+    assert run(workspace, strict)[0] == {} and run(workspace)[0] == {}, "back and forth is free"
 
 
 def test_a_sample_then_everything_then_one_row_more_measures_what_is_new(first, tmp_path):
@@ -133,6 +141,7 @@ import os, signal, sys
 from pathlib import Path
 from corpus.engine import Engine
 from corpus.result import Nobody
+from corpus.view import ViewReader
 from corpus.workspace import Workspace
 from flows.pipeline import WAY
 class Killer(Nobody):

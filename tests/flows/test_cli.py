@@ -94,7 +94,7 @@ def test_a_run_prints_a_table_and_a_second_says_that_all_is_cached(home, monkeyp
 
     monkeypatch.setattr("flows.flow.run", None)  # nothing of Prefect is needed to say it
     code, out, _ = home.call("run", home.raw, "-w", home.workspace)
-    assert (code, out) == (0, "Everything is up to date: 6 stages, all cached.\n")
+    assert (code, out) == (0, "Everything is up to date: 7 stages, all cached.\n")
     assert len(Workspace.open(home.workspace).run_ids()) == 1
 
 
@@ -123,7 +123,7 @@ def test_json_is_the_contract_on_the_last_line_and_all_else_goes_to_stderr(home)
 
 def test_plan_tells_and_changes_nothing(home):
     code, out, _ = home.call("plan", home.raw, "-w", home.workspace)
-    assert code == 0 and "6 of 6 stages would run" in out
+    assert code == 0 and "7 of 7 stages would run" in out
     assert not home.workspace.exists()
     home.run()
     before = sorted(p.relative_to(home.workspace) for p in home.workspace.rglob("*"))
@@ -165,7 +165,7 @@ def test_a_sample_stops_early_and_does_not_pin(home):
     home.run("--sample", "2", "--until", "mark")
     workspace = Workspace.open(home.workspace)
     run = workspace.latest_run()
-    assert list(run.stages) == ["ingest", "read", "hide", "length", "mark"]
+    assert list(run.stages) == ["ingest", "read", "look", "hide", "length", "mark"]
     assert run.stage("ingest")["in"] == 2 and run.record["sample"] == 2
     assert not workspace.pins()
 
@@ -198,7 +198,7 @@ def test_a_run_that_stops_says_why_and_the_next_goes_on(home, monkeypatch, error
         got, out, err = home.run("--json")
     assert got == code and said in err and "Traceback" not in err
     answer = json.loads(out)
-    assert answer["status"] == "failed" and [s["name"] for s in answer["stages"]][:3] == ["ingest", "read", "hide"]
+    assert answer["status"] == "failed" and [s["name"] for s in answer["stages"]][:4] == ["ingest", "read", "look", "hide"]
     assert Workspace.open(home.workspace).run(answer["run"]).record["status"] == status
     assert (status == "failed") == (answer["stages"][-1]["status"] == "failed")
     code, out, _ = home.run("--json")
@@ -237,6 +237,16 @@ def test_sources_are_added_listed_and_removed(home, tmp_path):
     assert home.call("source", "remove", "altro", "-w", home.workspace)[0] == 2
 
 
+def test_a_folder_of_chat_may_be_added_before_the_raw_folder(home, tmp_path):
+    (tmp_path / "dialoghi").mkdir()
+    (tmp_path / "dialoghi" / "a.txt").write_text("ciao, come stai?")
+    assert home.call("source", "add", tmp_path / "dialoghi", "--chat", "-w", home.workspace)[0] == 0
+    assert home.run()[0] == 0
+    assert [(s["name"], s["chat"]) for s in home.ask("source", "list")["sources"]] == [("dialoghi", True), ("raw", False)]
+    rows = home.ask("inspect", "--sql", "select locator from locators join ingest using (id) where curated")["rows"]
+    assert rows == [["dialoghi:a.txt"]]
+
+
 def test_verify_finds_an_altered_file(home):
     home.run()
     assert home.call("verify", "-w", home.workspace)[0] == 0
@@ -255,4 +265,4 @@ def test_gc_tells_before_it_removes_and_the_next_run_measures_nothing(home):
     home.ask("gc")
     assert not any((home.workspace / w["folder"]).is_dir() for w in planned["removed"])
     _, out, _ = home.run("--set", "vocabulary.top=5", "--json")
-    assert json.loads(out)["status"] == "cached"
+    assert not any(stage["calls"] for stage in json.loads(out)["stages"])

@@ -51,13 +51,14 @@ def test_an_unknown_reason_or_stage_names_the_known_ones(home):
     code, _, err = home.call("inspect", "length", "--reason", "too_long", "-w", home.workspace)
     assert code == 2 and "Reasons are too_short." in err
     code, _, err = home.call("inspect", "lenght", "-w", home.workspace)
-    assert code == 2 and "it has ingest, read, hide, length, mark, vocabulary" in err
+    assert code == 2 and "it has ingest, read, look, hide, length, mark, vocabulary" in err
 
 
 def test_text_before_redaction_is_shown_redacted_unless_raw(home):
-    shown = see(home, "read", "--kept")
-    assert house.SECRET not in shown and "<PERSONA> abita" in shown and "Mario" not in shown
-    assert f"{house.SECRET} abita" in see(home, "read", "--kept", "--raw")
+    for stage in ("read", "look"):  # a stage that leaves the text alone leaves it sensitive
+        shown = see(home, stage, "--kept")
+        assert house.SECRET not in shown and "<PERSONA> abita" in shown and "Mario" not in shown
+        assert f"{house.SECRET} abita" in see(home, stage, "--kept", "--raw")
 
 
 def test_what_redaction_has_no_rules_for_is_not_shown_at_all(home):
@@ -102,13 +103,14 @@ def test_sql_reaches_every_stage(home):
 def test_sql_gives_text_after_redaction_and_none_from_before(home):
     texts = [row[0] for row in query(home, "select text from hide where text is not null")["rows"]]
     assert any("<PERSONA>" in t for t in texts) and not any(house.SECRET in t for t in texts)
-    code, _, err = home.call("inspect", "--sql", "select text from read", "-w", home.workspace)
-    assert code == 2 and "--raw shows it" in err
+    for stage in ("read", "look"):
+        code, _, err = home.call("inspect", "--sql", f"select text from {stage}", "-w", home.workspace)
+        assert code == 2 and "--raw shows it" in err
     assert any(house.SECRET in (row[0] or "") for row in query(home, "select text from read", "--raw")["rows"])
 
 
 def test_sql_hides_the_small_fields_of_what_redaction_did_not_keep(home):
-    everything = str(query(home, "select * from read")["rows"]) + str(query(home, "select * from hide")["rows"])
+    everything = "".join(str(query(home, f"select * from {stage}")["rows"]) for stage in ("read", "look", "hide"))
     assert "Mario" not in everything and "die K" not in everything
     assert "Mario" in str(query(home, "select * from read", "--raw")["rows"])
 

@@ -1,0 +1,224 @@
+"""The door: `athanor COMMAND`. This file reads the command line and turns errors into sentences; each command lives in a
+module of its own, imported when it is asked for, so that `--help` is instant.
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage or configuration, 130 interrupted. With `--json` the last line of
+stdout is one object and everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+WORKSPACE = Path("workspace")
+COMMANDS = {  # command -> the module whose function of that name does it
+    "run": "flows.run",
+    "plan": "flows.run",
+    "inspect": "flows.inspect",
+    "report": "flows.report",
+    "source": "flows.upkeep",
+    "generate": "flows.chat",
+    "chat": "flows.chat",
+    "doctor": "flows.doctor",
+    "verify": "flows.upkeep",
+    "gc": "flows.upkeep",
+    "ui": "flows.upkeep",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one sentence for a mistake and the nearest known word."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("argument COMMAND: invalid choice: '"):
+            given = message.split("'")[1]
+            message = f"There is no command '{given}'.{_nearest(given, COMMANDS)}"
+        else:
+            message = message[:1].upper() + message[1:] + "."
+        raise Usage(f"{message} See `{self.prog} --help`.")
+
+    def surplus(self, given: str) -> NoReturn:
+        """An argument that nobody asked for."""
+        known = [option for action in self._actions for option in action.option_strings]
+        what = "option" if given.startswith("-") else "place for an argument"
+        raise Usage(f"There is no {what} '{given}' here.{_nearest(given.split('=')[0], known)} See `{self.prog} --help`.")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1, 0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class Usage(Exception):
+    """The command line is wrong; the message says what is right."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = Parser(prog="athanor", description="Raw documents in, a trained decoder out; feed it more and it goes on.", allow_abbrev=False)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
+        p.set_defaults(parser=p)
+        p.add_argument("-w", "--workspace", type=Path, default=WORKSPACE, metavar="WS", help="the workspace folder (default: ./workspace)")
+        p.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+        return p
+
+    for name, text in (("run", "bring a workspace up to date with its raw folders"), ("plan", "what a run would do, and why")):
+        p = command(name, text)
+        p.add_argument("raw", nargs="?", type=Path, metavar="RAW", help="the raw folder; may be left out once the workspace remembers it")
+        _settings(p)
+        p.add_argument("--until", metavar="STAGE", help="stop after this stage")
+        p.add_argument("--sample", type=_positive, metavar="N", help="only N files, the same ones every time")
+        p.add_argument("--refit", action="append", default=[], metavar="STAGE", help="fit or train this stage again on today's data")
+        p.add_argument("--retry-failed", action="store_true", help="measure again what failed, whatever the reason")
+        p.add_argument("--allow-removals", action="store_true", help="go on although many files are gone")
+        if name == "run":
+            p.add_argument("--max-failed", type=_count, metavar="N", help="exit with 1 when more than N documents failed")
+            p.add_argument("--wait", action="store_true", help="wait for another run on this workspace to end")
+
+    p = command("inspect", "the funnel of the latest run, or the records of a stage")
+    p.add_argument("stage", nargs="?", metavar="STAGE")
+    which = p.add_mutually_exclusive_group()
+    for status in ("kept", "rejected", "failed"):
+        which.add_argument(f"--{status}", dest="status", action="store_const", const=status, help=f"{status} documents only")
+    p.add_argument("--reason", help="documents with this reason only")
+    p.add_argument("--diff", action="store_true", help="what the stage changed in the text")
+    p.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most N records (default: 20)")
+    p.add_argument("--raw", action="store_true", help="show text as it is, personal data too")
+    p.add_argument("--sql", metavar="QUERY", help="query all records with DuckDB; tables: a view per stage, files, locators, runs, stages")
+    p.add_argument("--run", metavar="RUN", help="a run's id (default: the latest)")
+
+    p = command("report", "write one self-contained HTML file about a run")
+    p.add_argument("run", nargs="?", metavar="RUN", help="a run's id (default: the latest)")
+    p.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write it (default: beside the run's record)")
+
+    p = command("source", "the raw folders of a workspace")
+    p.add_argument("action", choices=("add", "remove", "list"))
+    p.add_argument("raw", nargs="?", metavar="RAW", help="a folder to add; a folder or a name to remove")
+    p.add_argument("--chat", action="store_true", help="with add: all of the folder is curated chat (ChatML or message lists)")
+
+    p = command("generate", "continue a text with the trained model")
+    p.add_argument("prompt", help="the text to continue; - reads it from stdin")
+    _sampling(p)
+    p = command("chat", "talk with the chat-tuned model")
+    p.add_argument("--system", default="", metavar="TEXT", help="a system message")
+    _sampling(p)
+
+    p = command("doctor", "check this installation and the workspace")
+    p.add_argument("--keys", action="store_true", help="list every configuration key with its default and meaning")
+    _settings(p)
+    command("verify", "check every file in the store against its recorded sha256")
+    p = command("gc", "remove results that nothing needs any more")
+    p.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    p = command("ui", "open Prefect's user interface on the workspace's runs")
+    p.add_argument("--port", type=_positive, help="port on this machine (default: a free one)")
+    return root
+
+
+def _settings(p: argparse.ArgumentParser) -> None:
+    p.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings as YAML")
+    p.add_argument("--set", action="append", default=[], dest="sets", metavar="A.B=V", help="one setting; may be repeated")
+
+
+def _sampling(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest token (default: 0.8)")
+    p.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among the likeliest tokens that sum to P (default: 0.95)")
+    p.add_argument("--max-tokens", type=_positive, default=200, metavar="N", help="at most N new tokens (default: 200)")
+    p.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
+    p.add_argument("--repetition-penalty", type=float, default=1.1, metavar="R", help="above 1 makes repeating less likely (default: 1.1)")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the model runs (default: auto)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    _own_house()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command, as_json = next((a for a in arguments if not a.startswith("-")), ""), "--json" in arguments
+    try:
+        args, surplus = parser().parse_known_args(arguments)
+        if surplus:
+            args.parser.surplus(surplus[0])
+        args.argv = arguments
+        return getattr(importlib.import_module(COMMANDS[args.command]), args.command)(args)
+    except Usage as error:
+        return _say(2, str(error), command, as_json)
+    except BrokenPipeError:  # `athanor inspect | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:  # --help, or told to end
+        code = int(end.code or 0)
+        return _say(code, "Stopped. What was finished is kept: the same command goes on from here.", command, as_json, end) if code else 0
+    except BaseException as error:
+        from flows import faults
+
+        known = faults.told(error)
+        if known:
+            if getattr(error, "__notes__", None):
+                known = (known[0], known[1] + _kept(error, command))
+            return _say(*known, command, as_json, error)
+        return _say(1, f"'{command}' met a defect ({type(error).__name__}).{_kept(error, command)}", command, as_json, error)
+
+
+def _kept(error: BaseException, command: str) -> str:
+    from flows import faults
+
+    path = faults.write_frames(error, getattr(error, "run_folder", None), f"athanor {command}")
+    return f" Details: {path}" if path else ""
+
+
+def _say(code: int, sentence: str, command: str, as_json: bool, error: BaseException | None = None) -> int:
+    print(f"athanor: {sentence}", file=sys.stderr)
+    if as_json:
+        answer(command, "failed", error=sentence, **getattr(error, "account", {}))
+    return code
+
+
+def answer(command: str, status: str, run: str | None = None, stages: Sequence[dict[str, Any]] = (), **more: Any) -> None:
+    """Print the contract's object as the last line of stdout."""
+    shown = [{key: value for key, value in stage.items() if key != "identity"} for stage in stages]
+    found = {"command": command, "status": status, "run": run, "stages": shown, "generation": None, **more}
+    sys.stderr.flush()
+    print(json.dumps(found, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _own_house() -> None:
+    """Keep a user's own train.py or model.py out: the current folder is no place to import from, here and in children."""
+    here, house = os.getcwd() if _exists() else "", str(Path(__file__).resolve().parent.parent)
+    if os.path.realpath(here) != house:
+        sys.path[:] = [p for p in sys.path if os.path.realpath(p or here) != os.path.realpath(here)]
+        given = [p for p in os.environ.pop("PYTHONPATH", "").split(os.pathsep) if p]
+        os.environ["PYTHONPATH"] = os.pathsep.join(p for p in given if os.path.realpath(p) != os.path.realpath(here))
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def _exists() -> bool:
+    try:
+        os.getcwd()
+        return True
+    except FileNotFoundError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
