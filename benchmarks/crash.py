@@ -38,9 +38,9 @@ main(sys.argv[1:])
 """
 
 
-def command(raw: Path, workspace: Path, sets: list[str]) -> list[str]:
+def command(raw: Path, workspace: Path, sets: list[str], until: str | None) -> list[str]:
     """The run as a user types it."""
-    options = [word for s in sets for word in ("--set", s)]
+    options = [word for s in sets for word in ("--set", s)] + (["--until", until] if until else [])
     return ["run", str(raw), "-w", str(workspace), "--json", *options]
 
 
@@ -125,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--raw", type=Path, default=ROOT / "examples" / "raw")
     parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--until", help="stop after this stage")
     parser.add_argument("--prefect", action="store_true", help="with the Prefect server (slower starts)")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(argv)
@@ -133,10 +134,10 @@ def main(argv: list[str] | None = None) -> int:
     chance = random.Random(options.seed)
     try:
         begun = time.monotonic()
-        calm = finished(start(command(options.raw, base / "calm", sets)))
+        calm = finished(start(command(options.raw, base / "calm", sets, options.until)))
         print(f"undisturbed run: {time.monotonic() - begun:.1f} s", flush=True)
         stages = {s["name"]: s["seconds"] for s in calm["stages"] if s["status"] == "ran"}
-        torn = start(command(options.raw, base / "killed", sets), TORN)
+        torn = start(command(options.raw, base / "killed", sets, options.until), TORN)
         torn.communicate()
         print(f"{1:>3} between payload and record: ended with {torn.returncode}; {leftovers(base)} processes left", flush=True)
         plan = list(stages)
@@ -149,11 +150,11 @@ def main(argv: list[str] | None = None) -> int:
         for number, stage in enumerate(plan, 2):
             alone = number % 2 == 0
             fraction = chance.uniform(0.05, 0.9)
-            said = kill_in(stage, fraction, stages[stage], alone, command(options.raw, base / "killed", sets), base / "killed")
+            said = kill_in(stage, fraction, stages[stage], alone, command(options.raw, base / "killed", sets, options.until), base / "killed")
             hit.add(said.removeprefix("killed in "))
             left += leftovers(base)
             print(f"{number:>3} {stage:<12} at {fraction:.2f} {'parent alone' if alone else 'whole group '} {said}", flush=True)
-        again = finished(start(command(options.raw, base / "killed", sets)))
+        again = finished(start(command(options.raw, base / "killed", sets, options.until)))
         one, two = essence(base / "calm", calm), essence(base / "killed", again)
         different = [name for name in one if one[name] != two.get(name)]
         missed = [s for s in stages if s not in hit]

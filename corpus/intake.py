@@ -66,7 +66,8 @@ def ingest(walk: Walk, stage: DocumentStage) -> StageResult:
         reader = ViewReader(store, folder)
         locators = reader.beside("locators")
     else:
-        view, listed, locators = members(files, shelf, circumstances, (*getattr(stage.config, "chat", ()), *(f"{name}:" for name in chat)), walk.sample)
+        places = (*getattr(stage.config, "chat", ()), *(f"{name}:" for name in chat))
+        view, listed, locators = members(files, shelf, circumstances, places, walk.sample)
         made = describe(stage, fingerprint, None) | seal(stage, key, view, circumstances)
         if walk.dry:
             reader = ViewReader.of(store, made, view, None)

@@ -121,9 +121,9 @@ def extracted(config: ExtractConfig, data: bytes, kind: str, curated: bool = Fal
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = read(data, kind, config)
-    except (Verdict, Circumstance, MemoryError, ImportError, SyntaxError):
+    except (Verdict, Circumstance, MemoryError):
         raise
-    except ImportError as error:  # the installation's fault, not the file's
+    except (ImportError, SyntaxError) as error:  # the installation's fault, not the file's
         raise Circumstance("missing_library", f"the library that reads {kind} files cannot be imported: see athanor doctor") from error
     except RecursionError as error:
         raise Verdict("too_deep", "its structure is nested too deeply") from error

@@ -9,12 +9,12 @@ import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
-SUBJECTS = "il sindaco|la maestra|il vecchio falegname|una studentessa|il notaio|la guardia forestale|un viaggiatore|la farmacista".split("|")
-VERBS = "ha deciso di riparare|guarda con attenzione|racconta a tutti|ha dimenticato|sta cercando|descrive nel suo quaderno|conserva".split("|")
-OBJECTS = "la finestra della cucina|un libro di botanica|il sentiero lungo il fiume|le chiavi della cantina|una lettera del nonno".split("|")
-PLACES = "vicino alla stazione|dietro la chiesa|nella piazza del mercato|sotto il portico|in fondo al giardino|oltre il ponte di pietra".split("|")
-CAUSES = "perché la pioggia non smette|quando il sole tramonta|mentre gli altri dormono ancora|dopo una lunga discussione|se il vento cambia".split("|")
-EXTRAS = "martello lanterna quaderno cesto mantello ombrello violino orologio bicchiere tappeto specchio forno carretto setaccio aratro".split()
+SUBJECTS = """il sindaco|la maestra|il vecchio falegname|una studentessa|il notaio|la guardia forestale|un viaggiatore""".split("|")
+VERBS = """ha deciso di riparare|guarda con attenzione|racconta a tutti|ha dimenticato|sta cercando|conserva""".split("|")
+OBJECTS = """la finestra della cucina|un libro di botanica|il sentiero lungo il fiume|le chiavi della cantina""".split("|")
+PLACES = """vicino alla stazione|dietro la chiesa|nella piazza del mercato|sotto il portico|in fondo al giardino""".split("|")
+CAUSES = """perché la pioggia non smette|quando il sole tramonta|mentre gli altri dormono ancora|se il vento cambia""".split("|")
+EXTRAS = """martello lanterna quaderno cesto mantello ombrello violino orologio bicchiere tappeto specchio forno carretto""".split()
 
 
 def prose(seed: int, sentences: int = 9) -> str:
