@@ -70,5 +70,6 @@ def test_the_example_configuration_is_accepted_and_changes_nothing_silently():
     from flows.settings import configure
 
     _, _, resolved = configure(WAY, EXAMPLES / "athanor.yaml")
+    assert resolved == configure(WAY)[2], "a value in the file is not the default any more"
     written = yaml.safe_load((EXAMPLES / "athanor.yaml").read_text("utf-8"))
     assert {name: {key: resolved[name][key] for key in section} for name, section in written.items()} == written

@@ -122,8 +122,8 @@ def test_reading_many_rows_in_sequence_is_linear(tmp_path: Path) -> None:
             read_member(path, member.inner)
         return time.perf_counter() - start
 
-    seconds(1000)
-    assert seconds(20_000) < 60 * max(seconds(1000), 0.004)
+    few = min(seconds(2000) for _ in range(5))
+    assert min(seconds(20_000) for _ in range(2)) < 50 * max(few, 0.002), "ten times the rows: quadratic would be a hundred times"
 
 
 def test_a_table_with_a_text_column_gives_its_rows_and_another_is_one_member(tmp_path: Path) -> None:
