@@ -150,7 +150,8 @@ def main(argv: list[str] | None = None) -> int:
         for number, stage in enumerate(plan, 2):
             alone = number % 2 == 0
             fraction = chance.uniform(0.05, 0.9)
-            said = kill_in(stage, fraction, stages[stage], alone, command(options.raw, base / "killed", sets, options.until), base / "killed")
+            words = command(options.raw, base / "killed", sets, options.until)
+            said = kill_in(stage, fraction, stages[stage], alone, words, base / "killed")
             hit.add(said.removeprefix("killed in "))
             left += leftovers(base)
             print(f"{number:>3} {stage:<12} at {fraction:.2f} {'parent alone' if alone else 'whole group '} {said}", flush=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.outcome import Misuse, Stop
-from corpus.store import TEMPORARY, read_record, write_json
+from corpus.store import RECORD, TEMPORARY, read_record, write_json
 from corpus.view import ViewReader
 
 FORMAT = 1
@@ -154,6 +154,18 @@ class Workspace:
     def pin(self, stage: str, identity: str, folder: str) -> None:
         """Pin a stage to an artifact."""
         write_json(self.path / "pins.json", {**self.pins(), stage: {"identity": identity, "folder": folder}})
+
+    def take_pins(self, other: Workspace) -> list[str]:
+        """Pin what `other` has pinned, with copies of its artifacts; returns the stages."""
+        for stage, pin in other.pins().items():
+            target = self.store / pin["folder"]
+            if not (target / RECORD).is_file():
+                temporary = self.store / TEMPORARY / f"pin-{secrets.token_hex(6)}"
+                shutil.copytree(other.store / pin["folder"], temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(temporary, target)
+            self.pin(stage, pin["identity"], pin["folder"])
+        return list(other.pins())
 
     # -- runs ----------------------------------------------------------------------------------------------------
 

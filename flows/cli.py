@@ -77,12 +77,13 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("raw", nargs="?", type=Path, metavar="RAW", help="the raw folder; may be left out once the workspace remembers it")
         _settings(p)
         p.add_argument("--until", metavar="STAGE", help="stop after this stage")
-        p.add_argument("--sample", type=_positive, metavar="N", help="only N files, the same ones every time")
+        p.add_argument("--sample", type=_positive, metavar="N", help="only N documents, the same ones every time")
         p.add_argument("--refit", action="append", default=[], metavar="STAGE", help="fit or train this stage again on today's data")
         p.add_argument("--retry-failed", action="store_true", help="measure again what failed, whatever the reason")
         p.add_argument("--allow-removals", action="store_true", help="go on although many files are gone")
         if name == "run":
             p.add_argument("--max-failed", type=_count, metavar="N", help="exit with 1 when more than N documents failed")
+            p.add_argument("--pins", type=Path, metavar="WS", help="use what another workspace has fitted: n-gram, tokenizer, models")
             p.add_argument("--wait", action="store_true", help="wait for another run on this workspace to end")
 
     p = command("inspect", "the funnel of the latest run, or the records of a stage")

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace.create(args.workspace) if args.raw else Workspace.open(args.workspace)
     with workspace.locked("run", args.wait):
         _sources(workspace, args, way)
+        if args.pins:
+            workspace.take_pins(Workspace.open(args.pins))
         engine = _engine(workspace, way, config, args)
         planned = engine.plan()
         idle = all(r.status in ("cached", "skipped") for r in planned)

@@ -179,9 +179,7 @@ def test_incremental_is_from_scratch_given_the_same_pins(copy, tmp_path):
     _, grown = run(workspace)
     other = Workspace.create(tmp_path / "other")
     other.add_source(raw)
-    for stage, pin in workspace.pins().items():
-        shutil.copytree(workspace.store / pin["folder"], other.store / pin["folder"])
-        other.pin(stage, pin["identity"], pin["folder"])
+    assert other.take_pins(workspace) == ["ngram", "tokenizer"]
     _, scratch = run(other)
     assert {n: r.artifact for n, r in grown.items()} == {n: r.artifact for n, r in scratch.items()}
     record = json.loads((other.store / scratch["pack"].folder / "record.json").read_text())

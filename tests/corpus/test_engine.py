@@ -150,13 +150,7 @@ def test_incremental_equals_from_scratch(workspace, raw, tmp_path):
     grown = run(workspace, allow_removals=True)
     other = Workspace.create(tmp_path / "ws2")
     other.add_source(raw)
-    for stage, pin in workspace.pins().items():
-        source = workspace.store / pin["folder"]
-        target = other.store / pin["folder"]
-        target.mkdir(parents=True)
-        for f in source.iterdir():
-            (target / f.name).write_bytes(f.read_bytes())
-        other.pin(stage, pin["identity"], pin["folder"])
+    other.take_pins(workspace)
     scratch = run(other)
     assert {n: r.artifact for n, r in grown.items()} == {n: r.artifact for n, r in scratch.items()}
     assert digests(workspace, grown) == digests(other, scratch)
