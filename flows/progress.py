@@ -145,7 +145,7 @@ class Lines:
         self._pace.mark(done, total)
         if self._clock() - self._last >= self._every:
             self._last = self._clock()
-            self.say(f"{stage}: {_standing(self._pace, note)}; run {_run(self._whole, stage, self._pace.share)}")
+            self.say(f"{stage}: {_standing(self._pace, note)}; run {_run(self._whole, stage, self._pace)}")
 
     def ended(self, result: StageResult) -> None:
         self._whole.end(result)
@@ -229,7 +229,7 @@ class Live:
         over, every = self._whole.count
         share = self._pace.share
         stage = row(self._stage, share, _standing(self._pace, self._note) if self._pace.total else self._note)
-        run = row(f"run {over}/{every}", self._whole.share(self._stage, share), _run(self._whole, self._stage, share))
+        run = row(f"run {over}/{every}", self._whole.share(self._stage, share), _run(self._whole, self._stage, self._pace))
         return Group(stage, run) if self._stage else run
 
 
@@ -302,6 +302,8 @@ def _standing(pace: Pace, note: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _run(whole: Whole, stage: str, within: float) -> str:
-    left = whole.left(stage, within)
-    return f"{whole.share(stage, within):.0%}" + (f", about {span(left)} left" if left is not None else "")
+def _run(whole: Whole, stage: str, pace: Pace) -> str:
+    left = whole.left(stage, pace.share)
+    if left is not None:
+        left = max(left, pace.left or 0.0)  # a first run has no usual times to go by: at least what the stage still needs
+    return f"{whole.share(stage, pace.share):.0%}" + (f", about {span(left)} left" if left is not None else "")

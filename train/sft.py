@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class SftConfig:
     epochs: int = measured(3, "times the conversations are read")
-    min_steps: int = measured(30, "updates, at least")
+    min_steps: int = measured(150, "updates, at least: a handful of conversations is learnt by heart")
     max_steps: int = measured(3000, "updates, at most")
     tokens_per_step: int = measured(4096, "tokens in an update, at most")
     matrix_lr: float = measured(0.006, "peak learning rate of the blocks' matrices (Muon)")

@@ -1,23 +1,8 @@
 from __future__ import annotations
 
+from texts import LEFT, RIGHT, columns
+
 from filters.columns import fused
-
-LEFT = [
-    "la corte ritiene che le questioni",
-    "sollevate dal giudice rimettente non",
-    "siano fondate perché la norma impugnata",
-    "lascia al legislatore la scelta",
-] * 4
-RIGHT = [
-    "senza che per questo venga meno",
-    "il diritto alla difesa garantito",
-    "dalla costituzione e riconosciuto anche",
-    "nei trattati a cui la repubblica",
-] * 4
-
-
-def columns(left: list[str], right: list[str]) -> str:
-    return "\n".join(f"{a:<44}{b}" for a, b in zip(left, right, strict=True))
 
 
 def test_every_line_of_two_fused_columns_is_counted() -> None:

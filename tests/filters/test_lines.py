@@ -1,20 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from texts import VERSE, WRAPPED
 
 from filters.lines import repair
-
-WRAPPED = """Il presente decreto disciplina le modalità con le quali le pubbliche ammi-
-nistrazioni rendono disponibili i dati di cui sono titolari, nel rispetto
-delle norme vigenti in materia di protezione dei dati personali, e stabi-
-lisce i termini entro i quali ciascuna di esse provvede."""
-
-VERSE = """Nel mezzo del cammin di nostra vita
-mi ritrovai per una selva oscura,
-ché la diritta via era smarrita.
-Ahi quanto a dir qual era è cosa dura
-esta selva selvaggia e aspra e forte
-che nel pensier rinova la paura!"""
 
 
 def clean(value: str) -> str:

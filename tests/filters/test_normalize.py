@@ -6,21 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import LEFT, RIGHT, VERSE, WRAPPED, columns
 
 from corpus.stage import Inputs
 from filters.normalize import STAGE, NormalizeConfig, decide, measure, normalize, normalize_chat, text
-
-WRAPPED = """Il presente decreto disciplina le modalità con le quali le pubbliche ammi-
-nistrazioni rendono disponibili i dati di cui sono titolari, nel rispetto
-delle norme vigenti in materia di protezione dei dati personali, e stabi-
-lisce i termini entro i quali ciascuna di esse provvede."""
-
-VERSE = """Nel mezzo del cammin di nostra vita
-mi ritrovai per una selva oscura,
-ché la diritta via era smarrita.
-Ahi quanto a dir qual era è cosa dura
-esta selva selvaggia e aspra e forte
-che nel pensier rinova la paura!"""
 
 
 def clean(value: str) -> str:
@@ -29,24 +18,6 @@ def clean(value: str) -> str:
 
 def measured(value: str, form: str = "prose") -> dict[str, Any]:
     return measure(NormalizeConfig(), Inputs())({"id": "0" * 32, "text": value, "form": form})
-
-
-LEFT = [
-    "la corte ritiene che le questioni",
-    "sollevate dal giudice rimettente non",
-    "siano fondate perché la norma impugnata",
-    "lascia al legislatore la scelta",
-] * 4
-RIGHT = [
-    "senza che per questo venga meno",
-    "il diritto alla difesa garantito",
-    "dalla costituzione e riconosciuto anche",
-    "nei trattati a cui la repubblica",
-] * 4
-
-
-def columns(left: list[str], right: list[str]) -> str:
-    return "\n".join(f"{a:<44}{b}" for a, b in zip(left, right, strict=True))
 
 
 def test_two_columns_fused_line_by_line_are_rejected_with_the_share() -> None:
