@@ -12,7 +12,7 @@ demo: $(READY)
 	@$(VENV)/bin/athanor run examples/raw -w demo
 
 test: $(READY)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check

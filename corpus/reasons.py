@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from corpus.canonical import digest_bytes
+from corpus.canonical import digest, digest_bytes
 from corpus.stage import Stage
+
+_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+\(?([\w, \t\n]+))?", re.MULTILINE)
 
 
 def changes(stage: Stage, identity: dict[str, Any], last: dict[str, Any] | None) -> list[str]:
@@ -34,11 +38,30 @@ def changes(stage: Stage, identity: dict[str, Any], last: dict[str, Any] | None)
 
 
 def code_of(function: Callable[..., Any] | None) -> str:
-    """Hash of the module a stage's function lives in."""
-    if function is None:
+    """Hash of the code a stage is made of: the module of its function and the project's modules it imports, wherever in
+    the file, but not this room, whose code runs all stages alike."""
+    path = inspect.getsourcefile(function) if function is not None else None
+    if path is None or function is None or not Path(path).is_file():
         return ""
-    path = inspect.getsourcefile(function)
-    return digest_bytes(Path(path).read_bytes()) if path and Path(path).is_file() else ""
+    return _code(Path(path), len(function.__module__.split(".")))
+
+
+@cache
+def _code(path: Path, depth: int) -> str:
+    root = path.parents[depth - 1]
+    found: set[Path] = set()
+    pending = [path]
+    while pending:
+        module = pending.pop()
+        if module in found:
+            continue
+        found.add(module)
+        for source, names in _IMPORT.findall(module.read_text("utf-8")):
+            parts = source.split(".")
+            if parts[0] != __package__:
+                places = [root.joinpath(*parts), *(root.joinpath(*parts, name.strip().split(" ")[0]) for name in names.split(","))]
+                pending += [p.with_suffix(".py") for p in places if p.with_suffix(".py").is_file()]
+    return digest([[str(p.relative_to(root)), digest_bytes(p.read_bytes())] for p in sorted(found)])
 
 
 def count_of(number: int, noun: str) -> str:

@@ -130,13 +130,16 @@ class Identifier:
         return UNKNOWN, confidence
 
     def likeliest(self, text: str) -> tuple[str, float]:
-        """For a text that must have a language however short it is: the call's answer, else the one whose function words it has."""
+        """For a text that must have a language however short it is: the call's answer, else the one whose function words it
+        has; of several the one lingua finds likeliest."""
         code, confidence = self(text)
         words = WORD.findall(text.lower())
         if code != UNKNOWN or not words:
             return code, confidence
-        share, best = max((share_of_function_words(words, known), known) for known in FUNCTION_WORDS)
-        return (best, confidence) if share > 0 else (UNKNOWN, confidence)
+        shares = {known: share_of_function_words(words, known) for known in FUNCTION_WORDS}
+        best = max(shares.values())
+        ranking = [str(v.language.iso_code_639_1.name.lower()) for v in self._detector.compute_language_confidence_values(text)]
+        return next((c for c in ranking if shares.get(c) == best), UNKNOWN) if best > 0 else UNKNOWN, confidence
 
     def _confirmed(self, code: str, words: list[str]) -> bool:
         """Do the function words agree, or, for a language without a list, at least not speak for another one?"""

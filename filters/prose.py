@@ -202,7 +202,7 @@ _CHUNK = pa.struct(
 
 STAGE = DocumentStage(
     name="prose",
-    version=1,
+    version=2,
     config=ProseConfig(),
     doc="chunks scored as prose, language identified",
     engines=("lingua-language-detector",),

@@ -148,7 +148,7 @@ def test_the_outcome_agrees_with_the_text_that_is_kept(value: str) -> None:
 
 def test_chat_is_not_scored_but_gets_its_language_however_short():
     one = measure(ProseConfig(), Inputs())
-    for said, lang in (("Che cos'è il lievito madre?", "it"), ("What is the tide?", "en")):
+    for said, lang in (("Che cos'è il lievito madre?", "it"), ("What is the tide?", "en"), ("Put in order: tide, bread, moon.", "en")):
         m = one({"id": "1", "text": f"<|im_start|>user\n{said}<|im_end|>\n", "form": "chat"})
         outcome = decide(ProseConfig(), m)
         assert outcome.status == "kept" and outcome.fields["lang"] == lang
