@@ -13,7 +13,7 @@ def test_a_changed_helper_changes_the_code_of_the_stage_that_uses_it(tmp_path, m
     room = tmp_path / "someroom"
     room.mkdir()
     (room / "__init__.py").write_text("")
-    (room / "stage.py").write_text("import json\n\ndef measure(config, inputs):\n    from someroom import helper, other\n    return helper\n")
+    (room / "stage.py").write_text("def measure(config, inputs):\n    from someroom import helper, other\n    return helper\n")
     (room / "helper.py").write_text("VALUE = 1\n")
     (room / "aside.py").write_text("VALUE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
