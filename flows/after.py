@@ -41,7 +41,7 @@ def told(workspace: Workspace, run: Run, config: RunConfig, args: argparse.Names
         print(f"athanor: {remark}", file=sys.stderr)
     if args.json:
         more = {"error": " ".join(remarks)} if remarks else {}
-        answer("run", status, run.id, stages, report=str(report) if report else None, current=results.current_run(workspace), **more)
+        answer("run", status, run.id, stages, report=str(report) if report else None, generation=results.current_run(workspace), **more)
     return code
 
 
@@ -56,7 +56,7 @@ def idle(workspace: Workspace, latest: Run, planned: Sequence[StageResult], args
     if over:
         print(f"athanor: {tables.number(failed)} documents failed, more than --max-failed {args.max_failed}.", file=sys.stderr)
     if args.json:
-        answer("run", "failed" if over else "cached", latest.id, [r.json() for r in planned])
+        answer("run", "failed" if over else "cached", latest.id, [r.json() for r in planned], generation=results.current_run(workspace))
     return int(over)
 
 
