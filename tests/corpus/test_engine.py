@@ -168,7 +168,7 @@ def test_the_text_of_a_stage_is_assembled_from_the_shelves(workspace):
     assert view.text_after(some).endswith("!")
 
 
-def test_an_unreadable_file_is_listed_and_does_not_stop_the_run(workspace, raw):
+def test_a_link_and_a_hidden_file_are_listed_with_their_reason(workspace, raw):
     (raw / "link.txt").symlink_to("/etc/hostname")
     (raw / ".nascosto").write_text("x")
     results = run(workspace)

@@ -65,3 +65,14 @@ def test_a_hash_is_remembered_until_the_file_changes(tmp_path):
     assert hashed(scan("raw", raw), cache, remember=False) == first, "the same size, time and inode are trusted"
     (raw / "f").write_text("tre!")
     assert hashed(scan("raw", raw), cache, remember=False)[0].file != first[0].file
+
+
+def test_a_file_that_cannot_be_read_is_listed_as_failed_and_the_others_go_on(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a").write_text("uno")
+    (raw / "b").write_text("due")
+    files = scan("raw", raw)
+    (raw / "b").unlink()
+    found = {f.path: (f.status, f.reason, bool(f.file)) for f in hashed(files, tmp_path / "stat.parquet", remember=True)}
+    assert found == {"a": ("kept", "", True), "b": ("failed", "unreadable", False)}
