@@ -32,5 +32,3 @@ FIELDS = pa.schema(
         ),
     ]
 )
-
-TEXT = pa.field("text", pa.string(), metadata={"doc": "the text; Markdown for structured sources, ChatML for chat"})

@@ -37,7 +37,6 @@ OUTCOME = [
     pa.field("of", pa.string()),
     pa.field("text_hash", pa.string()),
 ]
-OUTCOME_NAMES = [f.name for f in OUTCOME]
 BLOCK = 1024
 
 

@@ -1,16 +1,16 @@
 """Chat text: ChatML and the common row formats, to messages and back.
 
-A message is {'role': 'system' | 'user' | 'assistant' | 'tool', 'content': str}. ChatML here is
-`<|im_start|>role\\ncontent<|im_end|>\\n`, message after message and nothing between them but blanks. A content that itself holds
-one of the two markers is refused: it could not be told from structure again.
+A message is {'role': 'system' | 'user' | 'assistant' | 'tool', 'content': str}; corpus.chatml is the form they are kept in,
+here is what people write: other names of the roles, JSON rows. A content that itself holds one of the two markers is refused: it
+could not be told from structure again.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-START, END = "<|im_start|>", "<|im_end|>"
+from corpus import chatml
+
 ROLES = {
     "system": "system",
     "user": "user",
@@ -25,20 +25,16 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-_MESSAGE = re.compile(re.escape(START) + r"([a-z]+)[ \t]*\n(.*?)" + re.escape(END) + r"\s*", re.S)
 Message = dict[str, str]
 
 
 def parse(text: str) -> list[Message] | None:
     """Messages of a ChatML text, None when it is not valid: a role is unknown, text lies outside messages, no assistant speaks."""
-    text, at, messages = text.strip(), 0, []
-    while at < len(text):
-        match = _MESSAGE.match(text, at)
-        if match is None:
-            return None
-        messages.append({"role": match[1], "content": match[2].strip("\n")})
-        at = match.end()
-    return checked(messages)
+    try:
+        messages = chatml.split(text)
+    except ValueError:
+        return None
+    return checked([{"role": m["role"], "content": m["content"].strip("\n")} for m in messages])
 
 
 def render(messages: list[Message]) -> str:
@@ -46,7 +42,7 @@ def render(messages: list[Message]) -> str:
     good = checked(messages)
     if good is None:
         raise ValueError("these messages have no ChatML form")
-    return "".join(f"{START}{m['role']}\n{m['content']}{END}\n" for m in good)
+    return chatml.render(good)
 
 
 def checked(messages: list[Message]) -> list[Message] | None:
@@ -55,7 +51,7 @@ def checked(messages: list[Message]) -> list[Message] | None:
     for message in messages:
         role = ROLES.get(message["role"].strip().lower())
         content = message["content"]
-        if role is None or START in content or END in content:
+        if role is None or chatml.START in content or chatml.END in content:
             return None
         out.append({"role": role, "content": content})
     spoken = [m for m in out if m["content"].strip()]
@@ -77,7 +73,7 @@ def messages_of(row: Any) -> list[Message] | None:
     for key in ("messages", "conversations", "conversation", "dialog"):
         if isinstance(row.get(key), list):
             return _turns(row[key], row.get("system"))
-    if isinstance(row.get("text"), str) and START in row["text"]:
+    if isinstance(row.get("text"), str) and chatml.START in row["text"]:
         return parse(row["text"])
     for asked, answered in (
         ("instruction", ("output", "response")),
@@ -114,7 +110,7 @@ def conversation(data: bytes) -> list[Message] | None:
     from extractors.decode import decode
 
     text, _ = decode(data)
-    if text.lstrip().startswith(START):
+    if text.lstrip().startswith(chatml.START):
         return parse(text)
     if text.lstrip()[:1] in ("{", "["):
         try:

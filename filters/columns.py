@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 
-GUTTER = 3  # spaces that make a gutter
 RUN = 6  # lines that make a case
 WIDEST = 300  # characters: a longer line is no printed line
 _GUTTER = re.compile(r"(?<=\S)[ ]{3,}(?=\S)")

@@ -7,7 +7,6 @@ was killed goes on from the newest one, bit for bit within one numerics class (d
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from corpus.config import how, measured
 from corpus.outcome import Skip
 from corpus.stage import CorpusStage, Inputs, Job
+from train import artifact
 from train.numerics import ENVIRONMENT
 
 
@@ -34,7 +34,7 @@ def build(config: PretrainConfig, inputs: Inputs, folder: Path, job: Job) -> dic
     import torch
 
     from model.config import DecoderConfig
-    from model.decoder import Decoder, save
+    from model.decoder import Decoder
     from packer.bpe import Tokenizer
     from packer.rows import Documents, Rows
     from train.batch import TextSource
@@ -81,11 +81,8 @@ def build(config: PretrainConfig, inputs: Inputs, folder: Path, job: Job) -> dic
         job.progress(done.steps, done.steps, "validating on all held-out text")
         nats = document_nats(model, held_out, length, config.stride)
         metrics |= {"val_bpb": bits_per_byte(nats.sum(), held_out.bytes), "val_documents": len(held_out), "val_bytes": held_out.bytes}
-    save(model, folder, tokenizer_sha=tokenizer.hash, seed=config.seed, trained_tokens=done.tokens)
-    shutil.copyfile(job.scratch / "loss.jsonl", folder / "loss.jsonl")
-    (folder / "eval.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", "utf-8")
-    speed = {"seconds": round(done.seconds, 2), "tokens_per_second": round(done.tokens / max(done.train_seconds, 1e-9), 1)}
-    return {**metrics, **speed, "numerics": numerics.record()}
+    about = {"tokenizer_sha": tokenizer.hash, "seed": config.seed, "trained_tokens": done.tokens}
+    return artifact.write(folder, job.scratch, model, metrics, done, numerics, **about)
 
 
 STAGE = CorpusStage(

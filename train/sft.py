@@ -7,15 +7,15 @@ window are cut to it.
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corpus.chatml import parse
 from corpus.config import how, measured
 from corpus.outcome import Skip
 from corpus.stage import CorpusStage, Inputs, Job, View
+from train import artifact
 from train.numerics import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ class SftConfig:
 
 def encoded_conversations(view: View, split: str, tokenizer: Tokenizer) -> tuple[list[Encoded], int]:
     """The conversations of a split in id order, and how many chat documents could not be parsed."""
-    from train.chatml import parse
-
     chosen = [r["id"] for r in view.table().select(["id", "form", "split"]).to_pylist() if r["form"] == "chat" and r["split"] == split]
     found: list[Encoded] = []
     broken = 0
@@ -58,7 +56,7 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
     """Train on the conversations, validate, write."""
     import torch
 
-    from model.decoder import Decoder, load, save
+    from model.decoder import Decoder, load
     from packer.bpe import Tokenizer
     from train.batch import TableSource
     from train.conversations import conversation_rows
@@ -119,11 +117,7 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
     }
     if before:
         metrics |= {"val_loss_before": before["val_loss"], "val_conversations": len(held_out)}
-    save(model, folder, tokenizer_sha=tokenizer.hash, seed=config.seed, chat=True)
-    shutil.copyfile(job.scratch / "loss.jsonl", folder / "loss.jsonl")
-    (folder / "eval.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", "utf-8")
-    speed = {"seconds": round(done.seconds, 2), "tokens_per_second": round(done.tokens / max(done.train_seconds, 1e-9), 1)}
-    return {**metrics, **speed, "numerics": numerics.record()}
+    return artifact.write(folder, job.scratch, model, metrics, done, numerics, tokenizer_sha=tokenizer.hash, seed=config.seed, chat=True)
 
 
 STAGE = CorpusStage(

@@ -23,11 +23,10 @@ from filters.pii import names
 from filters.pii.english import ENGLISH
 from filters.pii.italian import ITALIAN
 from filters.pii.patterns import COMMON, FLOOR, Rule, scan
-from filters.pii.spans import KINDS, Span, outside, protected, resolve
+from filters.pii.spans import Span, outside, protected, resolve
 
 WINDOW = 20_000
 NAME_RULES = ("it", "en")
-_TO_PRESIDIO = {kind: kind for kind in KINDS}
 
 
 def packages(language: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus import chatml
 from extractors.chat import conversation, messages_of, parse, render
 
 TEXT = "<|im_start|>system\nSei gentile.<|im_end|>\n<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\nCiao!<|im_end|>\n"
@@ -82,3 +83,10 @@ words = st.text(alphabet=st.characters(exclude_characters="<|\r", codec="utf-8")
 def test_render_then_parse_is_the_identity(turns: list[tuple[str, str]]) -> None:
     messages = [m for a, b in turns for m in ({"role": "user", "content": a}, {"role": "assistant", "content": b})]
     assert parse(render(messages)) == messages
+
+
+def test_what_extraction_keeps_as_chat_training_can_read() -> None:
+    turns = [("user", "Che ore sono?"), ("function", "12:00"), ("gpt", "Mezzogiorno.")]
+    said = conversation(json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}).encode())
+    assert said is not None
+    assert [m["role"] for m in chatml.parse(render(said))] == ["user", "tool", "assistant"]

@@ -8,11 +8,11 @@ import pytest
 import tiny_corpus
 import torch
 
+from corpus.chatml import parse, render
 from corpus.outcome import Skip
 from model.decoder import load
 from packer.bpe import Tokenizer
 from train import evaluate, pretrain, recipe, sft
-from train.chatml import parse, render
 from train.conversations import conversation_rows
 
 CHAT = [

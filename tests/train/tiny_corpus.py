@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from corpus.canonical import digest_text
+from corpus.chatml import render
 from corpus.stage import Inputs
 from packer import pack
 from packer import tokenizer as tokenizer_stage
-from train.chatml import render
 
 SUBJECTS = {"it": ("il comune", "la scuola", "un contratto", "la legge"), "en": ("the town", "a school", "this contract", "the law")}
 VERBS = {"it": ("approva", "prevede", "riguarda", "chiede"), "en": ("approves", "provides for", "concerns", "requires")}
