@@ -55,7 +55,7 @@ def digest_text(text: str) -> str:
     return digest_bytes(text.encode("utf-8", "surrogatepass"))
 
 
-def digest_stream(pieces: Iterable[bytes]) -> str:
+def digest_stream(pieces: Iterable[bytes | memoryview]) -> str:
     """Hash of the concatenation of these pieces."""
     h = hashlib.blake2b(digest_size=16)
     for piece in pieces:

@@ -2,7 +2,7 @@
 
 Deciding is cheap and is simply done again when a threshold moves. When only the documents changed, the rows of an
 earlier view with the same decision are taken over: a row depends on nothing but (id, of) and the settings. A stage that
-elects decides on the whole set, so its rows are always computed anew.
+elects decides on the whole set, so its rows are always computed anew (only the hashes of texts it changes are taken over).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from corpus.document import FIELDS
 from corpus.outcome import Outcome, kept
 from corpus.stage import DocumentStage
 from corpus.store import Shelf, row_keys
-from corpus.view import BLOCK, OUTCOME, ViewReader, digest_rows
+from corpus.view import BLOCK, OUTCOME, ViewReader, touched
 
 PASSED = kept()
+FAILURE = ("failure", "failure_detail")
 
 
 def read_hashes(table: pa.Table, reads: tuple[str, ...]) -> pa.Array | pa.ChunkedArray:
@@ -62,7 +63,7 @@ def decide(
     schema = view_schema(stage, incoming)
     at = shelf.locate(pc.fill_null(incoming["id"], ""), pc.fill_null(incoming["of"], "\x00"))
     if stage.elect is not None:
-        return _elected(stage, shelf, incoming, at, circumstances).cast(schema).sort_by("id")
+        return _elected(stage, base, shelf, incoming, at, circumstances, earlier).sort_by("id")
     tables = []
     if earlier is not None and earlier.outcomes().schema.names == schema.names:
         old = earlier.outcomes()
@@ -117,34 +118,83 @@ def _decided(
     return pa.Table.from_pylist(out, schema=schema)
 
 
-def _elected(stage: DocumentStage, shelf: Shelf, incoming: pa.Table, at: Any, circumstances: dict[str, tuple[str, str]]) -> pa.Table:
+def _elected(
+    stage: DocumentStage,
+    base: ViewReader,
+    shelf: Shelf,
+    incoming: pa.Table,
+    at: Any,
+    circumstances: dict[str, tuple[str, str]],
+    earlier: ViewReader | None,
+) -> pa.Table:
+    """Column by column: an election is on the whole set, and the set may be large."""
     assert stage.elect is not None
-    entries = shelf.index().take(at.drop_null())
-    present = incoming.filter(pc.is_valid(at))
-    good = pc.equal(entries["failure"], "")
-    candidates = present.filter(good)
-    measured = shelf.take(at.drop_null().filter(good.combine_chunks() if isinstance(good, pa.ChunkedArray) else good), stage.measures.names)
-    table = candidates.select(["id", *stage.elects_on])
-    for name in stage.measures.names:
-        table = table.append_column(name, measured[name])
-    outcomes = dict(zip(candidates["id"].to_pylist(), stage.elect(stage.config, table), strict=True))
+    verdict = [column.take(at) for column in shelf.index().select(FAILURE).columns]  # '' where it was measured
+    failed = pc.not_equal(pc.fill_null(verdict[0], ""), "")
     failures = dict(
-        zip(present["id"].to_pylist(), zip(entries["failure"].to_pylist(), entries["failure_detail"].to_pylist(), strict=True), strict=True)
+        zip(incoming["id"].filter(failed).to_pylist(), zip(*(c.filter(failed).to_pylist() for c in verdict), strict=True), strict=True)
     )
-    out = []
-    for row in incoming.to_pylist():
-        id = row["id"]
-        if id in outcomes:
-            outcome = outcomes[id]
-        elif row["of"] is None:
-            outcome = PASSED
+    measured = pc.and_(pc.is_valid(at), pc.invert(failed))
+    candidates = incoming.filter(measured)
+    measurements = shelf.take(pc.filter(at, measured), stage.measures.names)
+    rows = candidates.select(["id", *stage.elects_on])
+    for name in stage.measures.names:
+        rows = rows.append_column(name, measurements[name])
+    elected = iter(stage.elect(stage.config, rows, base.texts))
+    outcomes: list[Outcome | None] = []
+    for id, of, chosen in zip(*(c.to_pylist() for c in (incoming["id"], incoming["of"], measured)), strict=True):
+        if chosen:
+            outcomes.append(next(elected))
+        elif of is None:
+            outcomes.append(PASSED)
         elif id in failures or id in circumstances:
             reason, detail = failures.get(id) or circumstances[id]
-            outcome = Outcome("failed", reason, detail=detail)
+            outcomes.append(Outcome("failed", reason, detail=detail))
         else:
-            continue
-        out.append(_row(row, outcome, row["text_hash"]))
-    return pa.Table.from_pylist(out, schema=view_schema(stage, incoming))
+            outcomes.append(None)  # a plan has not measured it
+    known = [o is not None for o in outcomes]
+    said = [o for o in outcomes if o is not None]
+    present = incoming.filter(pa.array(known, pa.bool_()))
+    columns = {
+        "status": [o.status for o in said],
+        "reason": [o.reason for o in said],
+        "value": [_rounded(o.value) for o in said],
+        "threshold": [_rounded(o.threshold) for o in said],
+        "detail": [o.detail for o in said],
+        **{name: [o.fields.get(name) for o in said] for name in stage.writes.names},
+    }
+    schema = view_schema(stage, incoming)
+    table = pa.table({f.name: pa.array(columns[f.name], f.type) if f.name in columns else present[f.name] for f in schema}, schema=schema)
+    return _retexted(stage, base, shelf, table, earlier) if stage.text else table
+
+
+def _retexted(stage: DocumentStage, base: ViewReader, shelf: Shelf, table: pa.Table, earlier: ViewReader | None) -> pa.Table:
+    """The table with the hashes of the texts that the election changed; those of an equal earlier row are taken over."""
+    assert stage.text is not None
+    hashes = table["text_hash"].to_pylist()
+    names = ["id", "of", *stage.writes.names]
+    changed = touched(table, stage.writes.names)
+    before: dict[Any, str] = {}
+    if earlier is not None and earlier.outcomes().schema.equals(table.schema):
+        old = earlier.outcomes()
+        old = old.filter(touched(old, stage.writes.names))
+        before = dict(zip(zip(*(old[n].to_pylist() for n in names), strict=True), old["text_hash"].to_pylist(), strict=True))
+    rows = table.filter(changed).select(names).to_pylist()
+    places = pc.indices_nonzero(changed).to_pylist()
+    todo = []
+    for place, row in zip(places, rows, strict=True):
+        known = before.get(tuple(row.values()))
+        if known is None:
+            todo.append((place, row))
+        else:
+            hashes[place] = known
+    for start in range(0, len(todo), BLOCK):
+        block = todo[start : start + BLOCK]
+        at = shelf.locate(pa.chunked_array([[r["id"] for _, r in block]]), pa.chunked_array([[r["of"] for _, r in block]]))
+        measurements = shelf.take(at, stage.measures.names).to_pylist() if stage.measures.names else [{}] * len(block)
+        for (place, row), m, text in zip(block, measurements, base.texts([r["id"] for _, r in block]), strict=True):
+            hashes[place] = digest_text(stage.text(stage.config, m | row, text))
+    return table.set_column(table.column_names.index("text_hash"), "text_hash", pa.array(hashes, pa.string()))
 
 
 def _row(row: dict[str, Any], outcome: Outcome, text_hash: str) -> dict[str, Any]:
@@ -162,10 +212,3 @@ def _row(row: dict[str, Any], outcome: Outcome, text_hash: str) -> dict[str, Any
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 6)
-
-
-def digest_view(table: pa.Table) -> str:
-    """The view's digest: kept rows, everything a later stage may see."""
-    kept_rows = table.filter(pc.equal(table["status"], "kept"))
-    leave = {"status", "reason", "value", "threshold", "detail", "of"}
-    return digest_rows(kept_rows, [n for n in sorted(table.column_names) if n not in leave])

@@ -19,6 +19,7 @@ MEMBER = pa.schema(
         pa.field("kind", pa.string(), metadata={"doc": "format by content: pdf, html, docx, email, json, text, ..."}),
         pa.field("size", pa.int64(), metadata={"doc": "bytes"}),
         pa.field("curated", pa.bool_(), metadata={"doc": "lies in a configured chat place"}),
+        pa.field("source", pa.string(), metadata={"doc": "name of the source it was found in, or that ingest.named gives its place"}),
     ]
 )
 
@@ -32,3 +33,24 @@ FIELDS = pa.schema(
         ),
     ]
 )
+
+
+def held_out(text: str, held: str | None) -> tuple[str, str]:
+    """(text to train on, text to validate on) of a document; `held`, "start:end" in characters, marks the block held out.
+
+    The block's ends move forward to the next line end, or else blank, so that no word is cut. None: all of it is for training.
+    """
+    if held is None:
+        return text, ""
+    start, end = (_boundary(text, int(place)) for place in held.split(":"))
+    return "\n\n".join(piece for piece in (text[:start].rstrip(), text[end:].lstrip()) if piece), text[start:end].strip()
+
+
+def _boundary(text: str, place: int, within: int = 200) -> int:
+    """The first line end from `place` on, if it is near; else the first blank; else `place`."""
+    if place <= 0 or place >= len(text):
+        return max(0, min(place, len(text)))
+    for mark in ("\n", " "):
+        if (found := text.find(mark, place, place + within)) >= 0:
+            return found
+    return place

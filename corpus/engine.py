@@ -38,6 +38,7 @@ class Engine:
         refit: tuple[str, ...] = (),
         retry_failed: bool = False,
         allow_removals: bool = False,
+        rehash: bool = False,
         part_rows: int = PART_ROWS,
         part_seconds: float = PART_SECONDS,
     ) -> None:
@@ -59,6 +60,7 @@ class Engine:
             allow_removals,
             part_rows,
             part_seconds,
+            rehash,
             last=workspace.last_stages(),
         )
 
@@ -78,7 +80,7 @@ class Engine:
 
     def plan(self, until: str | None = None) -> list[StageResult]:
         """What `run` would do for every stage, and why. Changes nothing."""
-        walk = replace(self._walk, dry=True, results={}, views={}, artifacts={}, tail=None, places={}, unknown=set())
+        walk = replace(self._walk, dry=True, results={}, views={}, artifacts={}, tail=None, places=None, unknown=set())
         for stage in self._upto(until):
             _step(walk, stage)
         return list(walk.results.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from corpus import sandbox
 from corpus.canonical import digest, plain
-from corpus.decision import decide, digest_view, read_hashes
+from corpus.decision import decide, read_hashes
 from corpus.reasons import changes, code_of, count_of
 from corpus.result import StageResult, State
-from corpus.stage import DocumentStage, Inputs
+from corpus.stage import DocumentStage, Inputs, Measurements
 from corpus.store import Shelf, read_record, shelf_schema
-from corpus.view import ViewReader, describe, write_view
+from corpus.view import ViewReader, describe, digests, summary_of, write_view
 from corpus.walk import Walk
 
 Circumstances = dict[str, tuple[str, str]]  # document id -> (reason, detail) of what could not be measured this time
@@ -75,9 +75,19 @@ def fingerprint_of(stage: DocumentStage, inputs: Inputs) -> tuple[str, dict[str,
 
 
 def measure(
-    walk: Walk, stage: DocumentStage, inputs: Inputs, shelf: Shelf, identity: dict[str, Any], given: Iterator[dict[str, Any]], total: int
+    walk: Walk,
+    stage: DocumentStage,
+    inputs: Inputs,
+    shelf: Shelf,
+    identity: dict[str, Any],
+    given: Iterator[dict[str, Any]],
+    total: int,
+    allowed: Callable[[Measurements], Measurements] | None = None,
 ) -> tuple[int, Circumstances]:
-    """Measure these documents into new parts of the shelf. Returns the calls made and the circumstances."""
+    """Measure these documents into new parts of the shelf; `allowed` is what may be remembered of a measurement.
+
+    Returns the calls made and the circumstances.
+    """
     schema = shelf_schema(stage)
     rows: list[dict[str, Any]] = []
     circumstances: Circumstances = {}
@@ -95,7 +105,7 @@ def measure(
             calls += 1
             row = {"id": document["id"], "of": document["of"], "failure": "", "failure_detail": ""}
             if said[0] == "ok":
-                rows.append(row | _rounded(said[1]))
+                rows.append(row | _rounded(allowed(said[1]) if allowed else said[1]))
             elif said[0] == "verdict":
                 rows.append(row | {"failure": said[1], "failure_detail": said[2]})
             else:
@@ -112,8 +122,16 @@ def measure(
 
 def seal(stage: DocumentStage, key: str, table: pa.Table, circumstances: Circumstances) -> dict[str, Any]:
     """The part of a view's record that is about its content. An incomplete view is never taken for a cached one."""
-    complete = not circumstances
-    return {"key": key, "digest": digest_view(table), "decision": plain(stage.decision()), "complete": complete, "rows": table.num_rows}
+    columns = digests(table)
+    return {
+        "key": key,
+        "digest": digest(columns),
+        "columns": columns,
+        "decision": plain(stage.decision()),
+        "complete": not circumstances,
+        "rows": table.num_rows,
+        "summary": summary_of(table),
+    }
 
 
 def told(
@@ -143,7 +161,7 @@ def told(
         seconds=time.monotonic() - begun,
         artifact=reader.record["key"],
         folder=folder,
-        reasons={reason: n for reason, n in summary.items() if not reason.startswith("kept")},
+        reasons={reason: n for reason, n in summary.items() if ":" in reason},
         identity=identity,
     )
 
@@ -177,11 +195,12 @@ def _absent(shelf: Shelf, measurable: pa.Table, retry_failed: bool) -> pa.Array:
 
 def _given(walk: Walk, stage: DocumentStage, base: ViewReader, missing: pa.Table) -> Iterator[dict[str, Any]]:
     """The documents to measure: the fields read, `of`, and for the first stage after ingest where the bytes are."""
-    ofs = iter(missing["of"].to_pylist())
-    for document in base.documents(*stage.reads, ids=missing["id"].to_pylist()):
+    ids, ofs = missing["id"].to_pylist(), iter(missing["of"].to_pylist())
+    places = walk.places.of(ids) if base.upstream is None and walk.places else {}
+    for document in base.documents(*stage.reads, ids=ids):
         document["of"] = next(ofs)
         if base.upstream is None:
-            path, document["inner"] = walk.places[document["id"]]
+            path, document["inner"] = places[document["id"]]
             document["path"] = str(path)
         yield document
 

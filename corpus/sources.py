@@ -2,6 +2,7 @@
 
 A file's id is the hash of its bytes. Hashes are remembered by (source, path, size, mtime, inode); a file touched within
 the last two seconds before it was hashed is not trusted the next time, since it may change within the clock's grain.
+A file that is still being written when it is hashed is left for the next run.
 Nothing disappears: what cannot be read as a file is listed with its reason.
 """
 
@@ -12,11 +13,12 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.canonical import digest_bytes
@@ -56,6 +58,25 @@ class File:
         return self.file or digest_bytes(f"{self.source}\0{self.path}".encode("utf-8", "surrogatepass"))
 
 
+class Places:
+    """Where the bytes of the members lie in this run. `locators`: ingest's table; `files`: what was scanned."""
+
+    def __init__(self, locators: Callable[[], pa.Table], files: Iterable[File]) -> None:
+        self._locators = locators
+        self._real = {(f.source, f.path): f.real for f in files}
+
+    def of(self, ids: list[str]) -> dict[str, tuple[Path, str]]:
+        """id -> (file to open, place in it): of several places the first that is there."""
+        table = self._locators()
+        table = table.filter(pc.is_in(table["id"], pa.array(ids, pa.string())))
+        found: dict[str, tuple[Path, str]] = {}
+        for row in table.to_pylist():
+            real = self._real.get((row["source"], row["path"]))
+            if real is not None:
+                found.setdefault(row["id"], (real, row["inner"]))
+        return found
+
+
 def scan(source: str, root: Path, leave_out: Path | None = None, hidden: bool = False, ignore: tuple[str, ...] = ()) -> list[File]:
     """All entries below `root`, in path order; `leave_out` (the workspace) is passed over.
 
@@ -90,9 +111,14 @@ def scan(source: str, root: Path, leave_out: Path | None = None, hidden: bool = 
     return sorted(found, key=lambda f: f.path)
 
 
-def hashed(files: Iterable[File], cache: Path, remember: bool) -> list[File]:
-    """The files with their hashes; unchanged ones by memory. A file that cannot be read is listed as failed."""
-    known = _known(cache)
+def hashed(
+    files: Iterable[File], cache: Path, remember: bool, forgotten: Callable[[str], bool] = lambda id: False, rehash: bool = False
+) -> list[File]:
+    """The files with their hashes; unchanged ones by memory, unless `rehash`. A file that cannot be read is listed as failed.
+
+    Of what is `forgotten` (by its hash) nothing is remembered.
+    """
+    known = {} if rehash else _known(cache)
     result = []
     for f in files:
         if f.status != "kept":
@@ -102,7 +128,7 @@ def hashed(files: Iterable[File], cache: Path, remember: bool) -> list[File]:
         result.append(replace(f, file=memory) if memory else _hash(f))
     if remember:
         now = time.time_ns()
-        keep = [f for f in result if f.file and now - f.mtime > GRAIN]
+        keep = [f for f in result if f.file and now - f.mtime > GRAIN and not forgotten(f.file)]
         table = pa.table([[getattr(f, n) for f in keep] for n in STAT.names], schema=STAT)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
@@ -114,8 +140,8 @@ def hashed(files: Iterable[File], cache: Path, remember: bool) -> list[File]:
 def _known(cache: Path) -> dict[tuple[str, str, int, int, int], str]:
     if not cache.is_file():
         return {}
-    rows = pq.read_table(cache).to_pylist()
-    return {(r["source"], r["path"], r["size"], r["mtime"], r["inode"]): r["file"] for r in rows}
+    *place, file = (column.to_pylist() for column in pq.read_table(cache).select(STAT.names).columns)
+    return dict(zip(zip(*place, strict=True), file, strict=True))
 
 
 def _hash(f: File) -> File:
@@ -124,8 +150,11 @@ def _hash(f: File) -> File:
         with open(f.real, "rb") as stream:
             while piece := stream.read(1 << 20):
                 h.update(piece)
+            now = os.fstat(stream.fileno())
     except OSError as error:
         return replace(f, status="failed", reason="unreadable", detail=f"the file cannot be read ({error.strerror}); check its permissions")
+    if (now.st_size, now.st_mtime_ns) != (f.size, f.mtime):
+        return replace(f, status="failed", reason="growing", detail="the file was still being written; the next run takes it up")
     return replace(f, file=h.hexdigest())
 
 

@@ -5,8 +5,10 @@ It knows nothing of Prefect, of the store, of who runs it. Two kinds:
 *Document stage*, one document in, one outcome out:
     measure(config, inputs) -> (document -> measurements)   costly, remembered on a shelf; the outer call sets up once per worker
     decide(config, measurements) -> Outcome                 cheap, thresholds and modes, computed again whenever asked
-    elect(config, rows) -> list[Outcome]                    instead of decide, when the decision is on the whole set
+    elect(config, rows, texts) -> list[Outcome]             instead of decide, when the decision is on the whole set
     text(config, measurements, text) -> str                 the document's new text, for stages that change it
+  `texts` gives the incoming texts of a list of ids, for an election that must look at some of them again. What an electing
+  stage writes is among the measurements that its `text` is given; a document for which it wrote nothing keeps its text.
 *Corpus stage*, the whole set in, a folder out:
     build(config, inputs, folder, job) -> metrics
 
@@ -30,6 +32,7 @@ from corpus.document import Document
 from corpus.outcome import Outcome
 
 Measurements = dict[str, Any]
+Texts = Callable[[list[str]], list[str]]  # ids -> their texts, in the order asked for
 EMPTY = pa.schema([])
 
 
@@ -130,11 +133,12 @@ class DocumentStage(Stage):
     writes: pa.Schema = EMPTY  # small fields set by Outcome.fields
     measure: Callable[[Any, Inputs], Callable[[Document], Measurements]] | None = None
     decide: Callable[[Any, Measurements], Outcome] | None = None
-    elect: Callable[[Any, pa.Table], list[Outcome]] | None = None
+    elect: Callable[[Any, pa.Table, Texts], list[Outcome]] | None = None
     elects_on: tuple[str, ...] = ()  # small fields of the documents that `elect` sees beside id and the measurements
     text: Callable[[Any, Measurements, str], str] | None = None
     edits: bool = False  # `text` needs the incoming text (else it gets '')
     write_part: Callable[[pa.Table, Path], pa.Table] | None = None  # moves bulk columns to files of its own in the part's folder
+    read_part: Callable[[pa.Table, Path], pa.Table] | None = None  # its inverse: rows of the part with their bulk columns back
     passes_chat: bool = False  # documents with form == 'chat' go by unmeasured
     sensitive: bool = False  # its results hold unredacted text
     deadline: float = 60.0  # CPU seconds per document
@@ -146,6 +150,8 @@ class DocumentStage(Stage):
             raise ValueError(f"stage '{self.name}' edits the text and must read it")
         if (self.decide is None) == (self.elect is None):
             raise ValueError(f"stage '{self.name}' must have either decide or elect")
+        if (self.write_part is None) != (self.read_part is None):
+            raise ValueError(f"stage '{self.name}' must have both write_part and read_part, or neither")
 
     def identity(self) -> dict[str, Any]:
         """What a measurement depends on beside the document (the inputs' digests are added by the engine)."""

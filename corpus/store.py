@@ -6,6 +6,7 @@ exist. What has no record does not exist: a kill leaves only a temporary folder,
 
 A *shelf* is the memory of a document stage under one fingerprint: immutable parts, one row a measured document, looked
 up by (id, of), `of` being the hash of the fields the stage read. A row with a non-empty `failure` is a remembered verdict.
+Of equal keys the row in the newest part counts; parts sort by name, which begins with the time they were written.
 """
 
 from __future__ import annotations
@@ -17,25 +18,24 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from corpus.naming import reference, resolve
+from corpus.part import ROWS, gathered, read_all, read_rows, row_bytes, write_rows
 from corpus.stage import DocumentStage
 
 RECORD = "record.json"
 TEMPORARY = ".tmp"
-_KEYS = [
-    pa.field("id", pa.string()),
-    pa.field("of", pa.string()),
-    pa.field("failure", pa.string()),
-    pa.field("failure_detail", pa.string()),
-]
+BLOCK_ROWS, BLOCK_BYTES = 4096, 64 << 20  # moved at a time
+_KEYS = pa.schema([(name, pa.string()) for name in ("id", "of", "failure", "failure_detail")])
+_THREADS = ThreadPoolExecutor(4, "shelf")  # parts are read side by side
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -69,6 +69,14 @@ def committed(store: Path, target: Path, record: dict[str, Any]) -> Iterator[Pat
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(temporary.with_suffix(".old"), ignore_errors=True)
+
+
+def discard(store: Path, folder: Path) -> None:
+    """Remove a recorded folder in one step: a kill leaves it whole, or a temporary folder that the next lock sweeps."""
+    temporary = store / TEMPORARY / f"gone-{secrets.token_hex(6)}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(folder, temporary)
+    shutil.rmtree(temporary)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -136,24 +144,20 @@ class Shelf:
     def parts(self) -> list[Path]:
         """Folders of the parts that exist, in name order."""
         if self._parts is None:
-            found = sorted(self.folder.glob("part-*")) if self.folder.is_dir() else []
-            self._parts = [p for p in found if (p / RECORD).is_file()]
+            self._parts = found_parts(self.folder)
         return self._parts
 
     def index(self) -> pa.Table:
         """key (id+of), failure, failure_detail, part, row of every row on the shelf, newest part first: of equal keys the newest counts."""
         if self._index is None:
-            tables = []
-            for number, part in reversed(list(enumerate(self.parts()))):
-                table = pq.read_table(part / "rows.parquet", columns=[f.name for f in _KEYS], memory_map=True)
-                rows = pa.array(range(table.num_rows), pa.int32())
-                columns = [row_keys(table["id"], table["of"]), table["failure"], table["failure_detail"]]
-                columns += [pa.array([number] * table.num_rows, pa.int32()), rows]
-                tables.append(pa.table(columns, names=["key", "failure", "failure_detail", "part", "row"]))
-            empty = pa.schema(
-                [("key", pa.string()), ("failure", pa.string()), ("failure_detail", pa.string()), ("part", pa.int32()), ("row", pa.int32())]
-            )
-            self._index = pa.concat_tables(tables) if tables else empty.empty_table()
+            parts = self.parts()
+            tables = list(_THREADS.map(lambda part: read_all(part, _KEYS.names, threads=False), reversed(parts)))
+            whole = pa.concat_tables(tables) if tables else _KEYS.empty_table()
+            sizes = [t.num_rows for t in tables]
+            part = np.repeat(np.arange(len(parts), dtype=np.int32)[::-1], sizes)
+            row = np.concatenate([np.arange(n, dtype=np.int32) for n in (0, *sizes)])
+            columns = [row_keys(whole["id"], whole["of"]), whole["failure"], whole["failure_detail"], part, row]
+            self._index = pa.table(columns, names=["key", "failure", "failure_detail", "part", "row"])
         return self._index
 
     def locate(self, ids: pa.ChunkedArray, ofs: pa.ChunkedArray) -> pa.Array:
@@ -164,36 +168,29 @@ class Shelf:
     def take(self, positions: pa.Array, columns: list[str]) -> pa.Table:
         """The rows at these positions of the index, in that order, with these columns."""
         spots = self.index().select(["part", "row"]).take(positions)
-        parts, rows = spots["part"].to_numpy(), spots["row"].to_numpy()
-        tables, order = [], []
-        for number in sorted(set(parts.tolist())):
-            (where,) = (parts == number).nonzero()
-            tables.append(_part_rows(self.parts()[number] / "rows.parquet", tuple(columns)).take(pa.array(rows[where])))
-            order.append(where)
-        if not tables:
-            return pa.table({c: [] for c in columns})
-        back = pa.array([0] * len(rows), pa.int64()).to_numpy(zero_copy_only=False).copy()
-        position = 0
-        for where in order:
-            back[where] = range(position, position + len(where))
-            position += len(where)
-        return pa.concat_tables(tables).take(pa.array(back))
+        return gathered(self.parts(), spots["part"].to_numpy(), spots["row"].to_numpy(), columns)
 
     def add(self, rows: pa.Table, stage: DocumentStage, fingerprint: dict[str, Any]) -> Path:
         """One more part. `rows` has id, of, failure, failure_detail and the stage's measurements."""
         rows = rows.sort_by("id")
         name = f"part-{time.time_ns():020d}-{secrets.token_hex(3)}"
         record = {"kind": "part", "stage": stage.name, "fingerprint": fingerprint, "rows": rows.num_rows, "sensitive": stage.sensitive}
+        if stage.write_part and stage.read_part:
+            record["bulk"] = {"write": reference(stage.write_part), "read": reference(stage.read_part)}
         with committed(self.store, self.folder / name, record) as folder:
-            table = stage.write_part(rows, folder) if stage.write_part else rows
-            pq.write_table(table, folder / "rows.parquet", compression="zstd", row_group_size=4096)
+            write_rows([stage.write_part(rows, folder) if stage.write_part else rows], folder)
         self._parts = self._index = None
         return self.folder / name
 
 
+def found_parts(shelf: Path) -> list[Path]:
+    """Folders of the parts of a shelf that exist, oldest first."""
+    return sorted(p for p in shelf.glob("part-*") if (p / RECORD).is_file())
+
+
 def shelf_schema(stage: DocumentStage) -> pa.Schema:
     """Columns of the rows given to `Shelf.add`."""
-    return pa.schema(_KEYS + list(stage.measures))
+    return pa.schema([*_KEYS, *stage.measures])
 
 
 def row_keys(ids: Any, ofs: Any) -> Any:
@@ -201,7 +198,84 @@ def row_keys(ids: Any, ofs: Any) -> Any:
     return pc.binary_join_element_wise(ids, ofs, "")
 
 
-@lru_cache(maxsize=8)
-def _part_rows(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    """Columns of an immutable part; a few are kept because documents are read in id order, in blocks."""
-    return pq.read_table(path, columns=list(columns), memory_map=True)
+def rewrite(store: Path, parts: Sequence[Path], leave_out: Container[str] = frozenset()) -> Path | None:
+    """One new part of a shelf in place of these recorded parts of it; None when no row is left.
+
+    Rows stand in id order. Rows that a newer part of the shelf supersedes (one of these or another) are dropped, and so are
+    the documents whose id is in `leave_out`. The new part takes the place of the newest of `parts` in the order of parts; a
+    single part that would stay as it is stays. The new part exists before the old ones go: a kill between leaves rows twice,
+    which changes no look-up; only documents left out may still be there, and the same call on the parts there are then
+    finishes the work. The caller holds the workspace's lock, and nobody reads. ValueError when a part has files that its
+    record does not say how to read.
+    """
+    parts = sorted(set(parts))
+    if len({p.parent for p in parts}) != 1:
+        raise ValueError("parts of one shelf are rewritten together, at least one")
+    known = [_recorded(p) for p in parts]
+    for part, record in zip(parts, known, strict=True):
+        if set(record["files"]) != {ROWS} and not record.get("bulk"):
+            raise ValueError(f"{part.name} keeps files beside its rows, and its record does not say how they are read")
+    numbers, rows = _surviving(parts, leave_out)
+    if len(parts) == 1 and len(rows) == known[0]["rows"]:
+        return parts[0]
+    target = None
+    if len(rows):
+        target = successor(parts[-1])
+        record = {k: v for k, v in known[-1].items() if k not in ("files", "created")} | {"rows": len(rows)}
+        with committed(store, target, record) as folder:
+            bulk = [r.get("bulk") for r in known]
+            write_rows(_with_bulk(parts, numbers, rows, bulk, folder) if any(bulk) else _blocks(parts, numbers, rows), folder)
+    for part in parts:
+        discard(store, part)
+    return target
+
+
+def _recorded(part: Path) -> dict[str, Any]:
+    record = read_record(part)
+    if record is None or record.get("kind") != "part":
+        raise ValueError(f"{part.name} is no recorded part")
+    return record
+
+
+def successor(part: Path) -> Path:
+    """The name that sorts right after a part and before the next newer one: `part-<time>-<hex>[-<number>]`, one higher."""
+    stem = "-".join(part.name.split("-")[:3])
+    taken = [int(p.name[len(stem) + 1 :]) for p in part.parent.glob(f"{stem}-*")]
+    return part.with_name(f"{stem}-{max(taken, default=0) + 1:06d}")
+
+
+def _surviving(parts: Sequence[Path], leave_out: Container[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(number in `parts`, row) of every row that stays, in the order of (id, of)."""
+    newest_first = [p for p in reversed(found_parts(parts[0].parent)) if p >= parts[0]]
+    tables = [read_all(p, ["id", "of"]) for p in newest_first]
+    whole = pa.concat_tables(tables)
+    keys = row_keys(whole["id"], whole["of"]).combine_chunks()
+    first = pc.index_in(keys, value_set=keys).to_numpy() == np.arange(len(keys))
+    sizes = [t.num_rows for t in tables]
+    number = np.repeat([parts.index(p) if p in parts else -1 for p in newest_first], sizes)
+    row = np.concatenate([np.arange(n) for n in sizes])
+    stays = first & (number >= 0)
+    if leave_out:
+        stays[stays] = [i not in leave_out for i in whole["id"].filter(pa.array(stays)).to_pylist()]
+    order = pc.sort_indices(whole.filter(pa.array(stays)), sort_keys=[("id", "ascending"), ("of", "ascending")]).to_numpy()
+    return number[stays][order], row[stays][order]
+
+
+def _blocks(parts: Sequence[Path], numbers: np.ndarray, rows: np.ndarray) -> Iterator[pa.Table]:
+    size = max(64, min(BLOCK_ROWS, int(BLOCK_BYTES // max(1, *(row_bytes(p) for p in parts)))))
+    for start in range(0, len(rows), size):
+        yield gathered(parts, numbers[start : start + size], rows[start : start + size])
+
+
+def _with_bulk(
+    parts: Sequence[Path], numbers: np.ndarray, rows: np.ndarray, bulk: Sequence[dict[str, str] | None], folder: Path
+) -> Iterator[pa.Table]:
+    """The rows, their bulk columns moved from the old parts' files to those in `folder`: in one piece, as they were written."""
+    tables, order = [], []
+    for number in np.unique(numbers).tolist():
+        (where,) = (numbers == number).nonzero()
+        table, how = read_rows(parts[number], rows[where]), bulk[number]
+        tables.append(resolve(how["read"])(table, parts[number]) if how else table)
+        order.append(where)
+    table = pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order))))
+    yield resolve(bulk[-1]["write"])(table, folder) if bulk[-1] else table

@@ -9,7 +9,6 @@ A view's digest is over the kept rows in id order, so equal digests mean equal d
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -22,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus import config as settings
-from corpus.canonical import digest_bytes, plain
+from corpus.canonical import digest, digest_stream, plain
 from corpus.document import Document
+from corpus.naming import reference, resolve
 from corpus.stage import DocumentStage
 from corpus.store import Shelf, committed, read_record
 
@@ -40,14 +40,24 @@ OUTCOME = [
 BLOCK = 1024
 
 
-def digest_rows(table: pa.Table, columns: Iterable[str]) -> str:
-    """Hash of these columns, row by row; independent of chunking, files and schema order."""
-    names = list(columns)
-    if table.num_rows == 0:
-        return digest_bytes(repr(names).encode())
-    pieces = [pc.fill_null(pc.cast(table[name], pa.string()), "\x00") for name in names]
-    lines = pc.binary_join_element_wise(*pieces, "\x1f")
-    return digest_bytes((repr(names) + "\n").encode() + "\x1e".join(lines.to_pylist()).encode("utf-8", "surrogatepass"))
+def digests(table: pa.Table) -> dict[str, str]:
+    """Hash of each column of the kept rows, whatever the chunking: all that can be asked of a view's identity later.
+
+    What a view says of the rows that went (status, reason, number, threshold, detail) and `of` are nobody's input.
+    """
+    rows = table.filter(pc.equal(table["status"], "kept"))
+    leave = {"status", "reason", "value", "threshold", "detail", "of"}
+    return {name: _digest(rows[name]) for name in sorted(table.column_names) if name not in leave}
+
+
+def _digest(column: pa.ChunkedArray) -> str:
+    """Lengths (-1 for null) and bytes of the values, as strings."""
+    values = pc.cast(pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type), pa.large_string())
+    lengths = pc.fill_null(pc.cast(pc.binary_length(values), pa.int64()), -1)
+    full = pc.fill_null(values, "")
+    _, ends, data = full.buffers()
+    first, last = np.frombuffer(ends, np.int64)[[full.offset, full.offset + len(full)]] if len(full) else (0, 0)
+    return digest_stream([lengths.to_numpy().astype("<i8").tobytes(), memoryview(data)[first:last] if data is not None else b""])
 
 
 def write_view(store: Path, target: Path, table: pa.Table, record: dict[str, Any], extra: dict[str, pa.Table] | None = None) -> None:
@@ -58,18 +68,20 @@ def write_view(store: Path, target: Path, table: pa.Table, record: dict[str, Any
             pq.write_table(beside, folder / f"{name}.parquet", compression="zstd")
 
 
-def reference(function: Callable[..., Any] | type | None) -> str | None:
-    """A function or class by name: `module:qualname`."""
-    return f"{function.__module__}:{function.__qualname__}" if function else None
+def summary_of(table: pa.Table) -> list[tuple[str, int]]:
+    """Documents by `status` or `status:reason`, most first."""
+    counts: Counter[str] = Counter()
+    for row in table.select(["status", "reason"]).group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        counts[f"{row['status']}:{row['reason']}" if row["reason"] else row["status"]] += row["count_all"]
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def resolve(name: str) -> Any:
-    """What `reference` named."""
-    module, _, qualname = name.partition(":")
-    found = importlib.import_module(module)
-    for piece in qualname.split("."):
-        found = getattr(found, piece)
-    return found
+def touched(table: pa.Table, written: list[str]) -> pa.Array:
+    """Which rows an election wrote something for: their text may differ."""
+    some = pa.array([False] * table.num_rows, pa.bool_())
+    for name in written:
+        some = pc.or_(some, pc.is_valid(table[name]))
+    return some
 
 
 def describe(stage: DocumentStage, fingerprint: str, upstream: str | None) -> dict[str, Any]:
@@ -81,6 +93,7 @@ def describe(stage: DocumentStage, fingerprint: str, upstream: str | None) -> di
         "upstream": upstream,
         "text": reference(stage.text),
         "edits": stage.edits,
+        "elected": stage.writes.names if stage.elect else [],
         "config": {"class": reference(type(stage.config)), "values": plain(stage.config)},
         "measures": stage.measures.names,
         "reads": list(stage.reads),
@@ -147,10 +160,7 @@ class ViewReader:
 
     def summary(self) -> dict[str, int]:
         """Documents by `status` or `status:reason`, most first."""
-        counts: Counter[str] = Counter()
-        for row in self._all.select(["status", "reason"]).group_by(["status", "reason"]).aggregate([([], "count_all")]).to_pylist():
-            counts[f"{row['status']}:{row['reason']}" if row["reason"] else row["status"]] += row["count_all"]
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return dict(self.record["summary"])
 
     @cached_property
     def _kept(self) -> pa.Table:
@@ -162,8 +172,9 @@ class ViewReader:
 
     def digest_of(self, fields: Iterable[str]) -> str:
         """Digest of these fields of the kept documents: what a stage that reads only them depends on."""
-        wanted = ["text_hash" if f == "text" else f for f in fields]
-        return digest_rows(self._kept, ["id", *(w for w in wanted if w in self._kept.column_names)])
+        columns = self.record["columns"]
+        wanted = {"id", *("text_hash" if f == "text" else f for f in fields)}
+        return digest({name: columns[name] for name in wanted if name in columns})
 
     def measurements(self, columns: list[str] | None = None, ids: list[str] | None = None) -> pa.Table:
         """Kept (or the given) documents that were measured here: id and the measurements, in id order."""
@@ -200,7 +211,12 @@ class ViewReader:
         """Texts of these documents as they are after this stage, in the order asked for ('' before extraction)."""
         if self.record["text"] is None:
             return self.upstream.texts(ids) if self.upstream else [""] * len(ids)
-        spots = self._at.take(self._places(ids)).to_pylist()
+        places, elected = self._places(ids), self.record.get("elected", [])
+        spots = self._at.take(places).to_pylist()
+        if elected:  # what the election wrote is part of what makes the text; nothing written, nothing changed
+            rows = self._all.select(elected).take(places)
+            written = dict(zip(ids, rows.to_pylist(), strict=True))
+            spots = [spot if there else None for spot, there in zip(spots, touched(rows, elected).to_pylist(), strict=True)]
         measured = {i: spot for i, spot in zip(ids, spots, strict=True) if spot is not None}
         table = self.shelf.take(pa.array(measured.values(), pa.int32()), self.record["measures"])
         before = ids if self.record["edits"] else [i for i in ids if i not in measured]
@@ -208,7 +224,7 @@ class ViewReader:
         text, config = self._text
         result = {i: incoming.get(i, "") for i in ids}
         for i, m in zip(measured, table.to_pylist(), strict=True):
-            result[i] = text(config, m, result[i])
+            result[i] = text(config, m | written[i] if elected else m, result[i])
         return [result[i] for i in ids]
 
     def text_after(self, id: str) -> str:

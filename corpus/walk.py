@@ -7,10 +7,10 @@ counts: `pending` documents whose measurements are still to be made, `unknown` s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from corpus.result import Observer, StageResult
+from corpus.sources import Places
 from corpus.view import ViewReader
 from corpus.workspace import Built, Workspace
 
@@ -29,12 +29,13 @@ class Walk:
     allow_removals: bool
     part_rows: int
     part_seconds: float
+    rehash: bool = False
     dry: bool = False
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: dict[str, StageResult] = field(default_factory=dict)
     views: dict[str, ViewReader] = field(default_factory=dict)
     artifacts: dict[str, Built] = field(default_factory=dict)
     tail: ViewReader | None = None  # the last document stage's view
-    places: dict[str, tuple[Path, str]] = field(default_factory=dict)  # member id -> file to open, place in it
+    places: Places | None = None  # where the members' bytes lie
     pending: int = 0
     unknown: set[str] = field(default_factory=set)

@@ -6,6 +6,7 @@ the settings the engine reads when it walks: `chat`, `hidden`, `ignore`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from corpus.config import decided, how, measured
 from corpus.document import Document
-from corpus.outcome import Outcome, kept
+from corpus.outcome import Circumstance, Outcome, kept
 from corpus.stage import DocumentStage, Inputs, Measurements
 from extractors.containers import Limits, open_file
 
@@ -33,6 +34,9 @@ class IngestConfig:
     )
     chat: tuple[str, ...] = decided(("chat/",), "places of curated chat: folders of a source (ending in /) or glob patterns of paths")
     chat_folders: tuple[str, ...] = how((), "folders outside RAW that hold nothing but curated chat; each becomes a source")
+    named: dict[str, tuple[str, ...]] = decided(
+        {}, "names for parts of RAW: name -> folders or patterns, as in chat; a document's `source` is this name, else its source's"
+    )
     hidden: bool = decided(False, "look at files and folders whose name begins with a dot")
     ignore: tuple[str, ...] = decided(
         ("Thumbs.db", "desktop.ini", "~$*", "*.part", "*.crdownload", "__MACOSX"), "names of files or folders that are never looked at"
@@ -55,7 +59,12 @@ def measure(config: IngestConfig, inputs: Inputs) -> Callable[[Document], Measur
     limits = config.limits()
 
     def members(document: Document) -> Measurements:
-        return {"members": [asdict(found) for found in open_file(document["path"], limits)]}
+        before = os.stat(document["path"])
+        found = [asdict(member) for member in open_file(document["path"], limits)]
+        now = os.stat(document["path"])
+        if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+            raise Circumstance("growing", "the file was still being written; the next run takes it up")
+        return {"members": found}
 
     return members
 

@@ -2,7 +2,8 @@
 
 A document becomes `<|bos|>` and its tokens, in the file `tokens.bin` of the part that its measurement lies in; the row
 keeps where. Nothing is shuffled, cut or padded here: rows.py does that while training, as a function of the set of
-documents. Curated chat is not packed (its text is ChatML, encoded message by message when it is learnt).
+documents. A document that gives a block to be held out (`held`) is packed as two, one behind the other: what is trained
+on, and the block. Curated chat is not packed (its text is ChatML, encoded message by message when it is learnt).
 
 Limits: a part holds whole documents; tokens are 16 bits up to a vocabulary of 65,536, else 32.
 """
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from corpus.config import decided
-from corpus.document import Document
+from corpus.document import Document, held_out
 from corpus.outcome import Outcome, rejected
 from corpus.stage import DocumentStage, Inputs, Measurements
 
@@ -29,8 +31,10 @@ class PackConfig:
 MEASURES = pa.schema(
     [
         pa.field("tokens", pa.list_(pa.uint32()), metadata={"doc": "<|bos|> and the document; moved to tokens.bin, null in the row"}),
-        pa.field("n_tokens", pa.int64(), metadata={"doc": "tokens, <|bos|> included"}),
-        pa.field("n_bytes", pa.int64(), metadata={"doc": "bytes of the text in UTF-8; <|bos|> has none"}),
+        pa.field("n_tokens", pa.int64(), metadata={"doc": "tokens, <|bos|> included, without the block held out"}),
+        pa.field("n_bytes", pa.int64(), metadata={"doc": "bytes of their text in UTF-8; <|bos|> has none"}),
+        pa.field("held_tokens", pa.int64(), metadata={"doc": "tokens of the block held out, which follow; 0 without one"}),
+        pa.field("held_bytes", pa.int64(), metadata={"doc": "bytes of the text of the block held out"}),
         pa.field("offset", pa.int64(), metadata={"doc": "where the document begins in tokens.bin, in tokens from the start of the data"}),
         pa.field("tokenizer", pa.string(), metadata={"doc": "hash of the tokenizer"}),
         pa.field("vocab_size", pa.int64(), metadata={"doc": "tokens in its vocabulary"}),
@@ -45,10 +49,11 @@ def measure(config: PackConfig, inputs: Inputs) -> Callable[[Document], Measurem
     tokenizer = Tokenizer.load(inputs.artifacts["tokenizer"].path)
 
     def one(document: Document) -> Measurements:
-        text = document["text"] or ""
+        text, held = held_out(document["text"] or "", document["held"])
         tokens = [tokenizer.bos, *tokenizer.encode(text)]
-        sizes = {"n_tokens": len(tokens), "n_bytes": n_bytes(text), "offset": 0}
-        return {"tokens": tokens, **sizes, "tokenizer": tokenizer.hash, "vocab_size": tokenizer.vocab_size}
+        block = [tokenizer.bos, *tokenizer.encode(held)] if held else []
+        sizes = {"n_tokens": len(tokens), "n_bytes": n_bytes(text), "held_tokens": len(block), "held_bytes": n_bytes(held), "offset": 0}
+        return {"tokens": tokens + block, **sizes, "tokenizer": tokenizer.hash, "vocab_size": tokenizer.vocab_size}
 
     return one
 
@@ -67,22 +72,40 @@ def write_part(rows: pa.Table, folder: Path) -> pa.Table:
     """
     from packer.shards import write_shard
 
-    offsets = write_shard(folder, rows["tokens"], rows["tokenizer"], rows["vocab_size"], rows["n_bytes"])
+    offsets = write_shard(folder, rows["tokens"], rows["tokenizer"], rows["vocab_size"], pc.add(rows["n_bytes"], rows["held_bytes"]))
     names, emptied = rows.column_names, pa.nulls(rows.num_rows, MEASURES.field("tokens").type)
     return rows.set_column(names.index("offset"), "offset", offsets).set_column(names.index("tokens"), "tokens", emptied)
 
 
+def read_part(rows: pa.Table, folder: Path) -> pa.Table:
+    """The inverse: these rows of the part in `folder` with their tokens."""
+    import numpy as np
+
+    from packer.shards import FILE, open_shard
+
+    shard = open_shard(folder / FILE)
+    offsets, lengths, held = (rows[name].to_numpy() for name in ("offset", "n_tokens", "held_tokens"))  # null: NaN
+    absent = rows["offset"].is_null().to_numpy()
+    sizes = np.where(absent, 0, lengths + held).astype(np.int64)
+    begins = np.where(absent, 0, offsets).astype(np.int64)
+    flat = np.concatenate([shard[b : b + n] for b, n in zip(begins.tolist(), sizes.tolist(), strict=True)] or [shard[:0]])
+    ends = np.concatenate(([0], np.cumsum(sizes)))
+    tokens = pa.LargeListArray.from_arrays(ends, flat.astype(np.uint32), mask=pa.array(absent))
+    return rows.set_column(rows.column_names.index("tokens"), "tokens", tokens.cast(MEASURES.field("tokens").type))
+
+
 STAGE = DocumentStage(
     name="pack",
-    version=1,
+    version=2,
     config=PackConfig(),
     doc="tokenises every document once",
     engines=("tokenizers",),
     inputs=("tokenizer",),
-    reads=("text",),
+    reads=("text", "held"),
     measures=MEASURES,
     measure=measure,
     decide=decide,
     write_part=write_part,
+    read_part=read_part,
     passes_chat=True,
 )

@@ -30,18 +30,25 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 class Documents:
     """The packed documents of one split, in id order: ids, lengths, and their tokens through the maps of their shards.
 
+    For 'val' these are the documents held out whole, and the blocks held out of training documents.
+
     ValueError when the parts come from different tokenizers or a row points outside its shard.
     """
 
     def __init__(self, view: View, split: str) -> None:
         table = view.table()
-        chosen = {i for i, s in zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True) if s == split}
+        of = dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
         found: list[tuple[str, int, int, int, int]] = []  # id, shard, offset, tokens, bytes
         self._shards: list[np.ndarray] = []
         tokenizers: set[str] = set()
         for folder, rows in view.parts():
-            columns = [rows[name].to_pylist() for name in ("id", "offset", "n_tokens", "n_bytes")]
-            here = [(i, len(self._shards), *rest) for i, *rest in zip(*columns, strict=True) if i in chosen]
+            columns = [rows[name].to_pylist() for name in ("id", "offset", "n_tokens", "n_bytes", "held_tokens", "held_bytes")]
+            here = []
+            for i, offset, tokens, size, held, held_size in zip(*columns, strict=True):
+                if of.get(i) == split:
+                    here.append((i, len(self._shards), offset, tokens, size))
+                elif split == "val" and held and i in of:  # the block that a training document gives
+                    here.append((i, len(self._shards), offset + tokens, held, held_size))
             if not here:
                 continue
             header, _ = read_header(folder / FILE)

@@ -17,6 +17,7 @@ from typing import Any
 
 from corpus.canonical import digest_text
 from corpus.config import measured
+from corpus.document import Document, held_out
 from corpus.outcome import Skip
 from corpus.stage import CorpusStage, Inputs, Job, View
 from packer.bpe import SPECIALS, Tokenizer, n_bytes, save, train
@@ -52,7 +53,7 @@ def auto_vocab_size(corpus_bytes: int) -> int:
 def build(config: TokenizerConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str, Any]:
     """Train, save, and report vocabulary, bytes per token on what it was trained on."""
     view = inputs.views["split"]
-    sizes = {d["id"]: n_bytes(d["text"] or "") for d in view.documents("text", "split") if d["split"] == "train"}
+    sizes = {d["id"]: n_bytes(_trained(d)) for d in view.documents("text", "split", "held") if d["split"] == "train"}
     if not sum(sizes.values()):
         raise Skip("there are no training documents to train a tokenizer on")
     chosen, total = _sample(sizes, config.sample_bytes)
@@ -91,8 +92,12 @@ def _sample(sizes: dict[str, int], cap: int) -> tuple[list[str], int]:
 
 
 def _texts(view: View, ids: list[str]) -> Iterator[str]:
-    for document in view.documents("text", ids=sorted(ids)):
-        yield (document["text"] or "").encode("utf-8", "replace").decode()
+    for document in view.documents("text", "held", ids=sorted(ids)):
+        yield _trained(document).encode("utf-8", "replace").decode()
+
+
+def _trained(document: Document) -> str:
+    return held_out(document["text"] or "", document["held"])[0]
 
 
 STAGE = CorpusStage(
@@ -102,7 +107,7 @@ STAGE = CorpusStage(
     doc="trains the byte-level BPE on the training documents",
     engines=("tokenizers",),
     inputs=("split",),
-    reads=("text", "split"),
+    reads=("text", "split", "held"),
     build=build,
     pinned=True,
 )

@@ -149,7 +149,7 @@ STAGE = CorpusStage(
     engines=("torch",),
     inputs=("pretrain", "sft", "tokenizer", "pack", "split"),
     optional=("sft",),
-    reads=("text", "split", "lang", "form"),
+    reads=("text", "split", "held", "lang", "form"),
     build=build,
     environment=ENVIRONMENT,
 )

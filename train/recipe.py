@@ -154,7 +154,7 @@ STAGE = CorpusStage(
     config=RecipeConfig(),
     doc="model shape, steps and learning rates from the amount of text",
     inputs=("tokenizer", "pack"),
-    reads=("text", "split"),
+    reads=("text", "split", "held"),
     build=build,
     pinned=True,
 )

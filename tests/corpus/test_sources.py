@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pyarrow.parquet as pq
 import pytest
 
-from corpus.intake import curated
+from corpus.intake import lies_in
 from corpus.sources import hashed, scan
 
 
@@ -21,8 +22,8 @@ from corpus.sources import hashed, scan
         ("sft:", "qualunque.txt", True),
     ],
 )
-def test_curated_is_a_place(place, path, inside):
-    assert curated("sft", path, (place,)) is inside
+def test_a_place_is_a_folder_a_pattern_or_a_source(place, path, inside):
+    assert lies_in("sft", path, (place,)) is inside
 
 
 def test_everything_is_listed_once_with_its_reason(tmp_path):
@@ -76,3 +77,30 @@ def test_a_file_that_cannot_be_read_is_listed_as_failed_and_the_others_go_on(tmp
     (raw / "b").unlink()
     found = {f.path: (f.status, f.reason, bool(f.file)) for f in hashed(files, tmp_path / "stat.parquet", remember=True)}
     assert found == {"a": ("kept", "", True), "b": ("failed", "unreadable", False)}
+
+
+def test_a_file_that_grows_while_it_is_read_is_left_for_the_next_run(tmp_path):
+    raw, cache = tmp_path / "raw", tmp_path / "stat.parquet"
+    raw.mkdir()
+    (raw / "log.txt").write_text("prima riga\n")
+    listed = scan("raw", raw)
+    with open(raw / "log.txt", "a") as f:
+        f.write("seconda riga\n")
+    (found,) = hashed(listed, cache, remember=True)
+    assert (found.status, found.reason, found.file) == ("failed", "growing", "")
+    (settled,) = hashed(scan("raw", raw), cache, remember=True)
+    assert settled.status == "kept" and settled.file
+
+
+def test_rehash_trusts_no_memory_and_nothing_forgotten_is_remembered(tmp_path):
+    raw, cache = tmp_path / "raw", tmp_path / "stat.parquet"
+    raw.mkdir()
+    (raw / "f").write_text("uno")
+    os.utime(raw / "f", (1_000_000, 1_000_000))
+    (before,) = hashed(scan("raw", raw), cache, remember=True)
+    (raw / "f").write_text("due")
+    os.utime(raw / "f", (1_000_000, 1_000_000))  # same size, same time, other bytes: a memory cannot tell
+    assert hashed(scan("raw", raw), cache, remember=False)[0].file == before.file
+    assert hashed(scan("raw", raw), cache, remember=False, rehash=True)[0].file != before.file
+    hashed(scan("raw", raw), cache, remember=True, forgotten=lambda id: id == before.file)
+    assert pq.read_table(cache).num_rows == 0

@@ -38,14 +38,14 @@ class FakeView:
     def documents(self, *fields, ids=None):
         for document in self._documents:
             if ids is None or document["id"] in ids:
-                yield {"id": document["id"]} | {f: document[f] for f in fields}
+                yield {"id": document["id"]} | {f: document.get(f) for f in fields}
 
     def parts(self):
         return self._parts
 
 
-def document(text, split="train"):
-    return {"id": digest_text(text), "text": text, "split": split}
+def document(text, split="train", held=None):
+    return {"id": digest_text(text), "text": text, "split": split, "held": held}
 
 
 def train_tokenizer(folder, documents, **settings):
@@ -61,7 +61,7 @@ def packed(folder, tokenizer, *groups):
     for number, group in enumerate(groups):
         part = folder / f"part-{number}"
         part.mkdir(parents=True)
-        rows = [{"id": d["id"], **measure(d)} for d in sorted(group, key=lambda d: d["id"])]
+        rows = [{"id": d["id"], **measure({"held": None} | d)} for d in sorted(group, key=lambda d: d["id"])]
         schema = pa.schema([pa.field("id", pa.string()), *pack.MEASURES])
         parts.append((part, pack.write_part(pa.Table.from_pylist(rows, schema=schema), part)))
     return FakeView([d for group in groups for d in group], parts)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from packed_views import document, packed, train_tokenizer
 
+from corpus.document import held_out
 from corpus.stage import Inputs
 from packer import pack
+from packer.rows import Documents
 from packer.shards import FILE, open_shard, read_header
 from packer.tokenizer import Tokenizer
 
@@ -42,3 +44,17 @@ def test_an_empty_document_is_rejected_with_its_count(tokenizer) -> None:
     assert (outcome.status, outcome.reason, outcome.value, outcome.threshold) == ("rejected", "too_few_tokens", 0, 1)
     measurements = pack.measure(pack.PackConfig(), Inputs(artifacts={"tokenizer": tokenizer}))(document("x"))
     assert pack.decide(pack.PackConfig(), measurements).status == "kept"
+
+
+def test_a_block_held_out_is_packed_apart_and_read_as_validation(tmp_path, tokenizer) -> None:
+    text = "\n".join(f"La riga {n} del libro parla del mare." for n in range(60))
+    book, other = document(text, held="800:1000"), document("Un altro testo, tutto per la prova.", split="val")
+    train, block = held_out(text, "800:1000")
+    view, reader = packed(tmp_path, tokenizer, [book, other]), Tokenizer.load(tokenizer.path)
+    assert [reader.decode(Documents(view, "train").read(0).tolist())] == [train]
+    held = Documents(view, "val")
+    found = {i: reader.decode(held.read(n).tolist()) for n, i in enumerate(held.ids)}
+    assert found == {book["id"]: block, other["id"]: other["text"]}
+    assert held.bytes == len(block.encode()) + len(other["text"].encode())
+    ((folder, _),) = view.parts()
+    assert read_header(folder / FILE)[0].bytes == len(train.encode()) + held.bytes

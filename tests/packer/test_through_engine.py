@@ -35,7 +35,13 @@ PROSE = DocumentStage(
     "prose", 1, toys.NothingConfig(), measures=LENGTH, measure=length, writes=pa.schema([("lang", pa.string())]), decide=in_italian
 )
 SPLIT = DocumentStage(
-    "split", 1, toys.NothingConfig(), measures=LENGTH, measure=length, writes=pa.schema([("split", pa.string())]), decide=in_training
+    "split",
+    1,
+    toys.NothingConfig(),
+    measures=LENGTH,
+    measure=length,
+    writes=pa.schema([("split", pa.string()), ("held", pa.string())]),
+    decide=in_training,
 )
 NGRAM = ngram.STAGE.with_config(ngram.NgramConfig(order=3, least_bytes=200))
 WAY = (toys.INGEST, toys.READ, PROSE, NGRAM, perplexity.STAGE, SPLIT, tokenizer.STAGE, pack.STAGE)

@@ -34,7 +34,7 @@ class View:
     def documents(self, *fields, ids=None):
         for document in self._documents:
             if ids is None or document["id"] in ids:
-                yield {"id": document["id"]} | {f: document[f] for f in fields}
+                yield {"id": document["id"]} | {f: document.get(f) for f in fields}
 
     def parts(self):
         return self._parts
@@ -79,7 +79,7 @@ def packed(folder: Path, found):
     measure = pack.measure(pack.PackConfig(), Inputs(artifacts={"tokenizer": tokenizer}))
     part = folder / "part-0"
     part.mkdir()
-    rows = [{"id": d["id"], **measure(d)} for d in sorted(found, key=lambda d: d["id"]) if d["form"] == "prose"]
+    rows = [{"id": d["id"], **measure({"held": None} | d)} for d in sorted(found, key=lambda d: d["id"]) if d["form"] == "prose"]
     schema = pa.schema([pa.field("id", pa.string()), *pack.MEASURES])
     table = pack.write_part(pa.Table.from_pylist(rows, schema=schema), part)
     return Inputs(artifacts={"tokenizer": tokenizer}, views={"split": split, "pack": View(found, [(part, table)])})
