@@ -18,7 +18,7 @@ from typing import Any
 
 from corpus.canonical import digest_stream
 from corpus.outcome import Misuse
-from filters.dedup.signature import WordHashes, grams, words_of
+from filters.dedup.signature import count_words, grams, normal_form
 
 RUN, SHORTEST = 13, 8
 _KINDS = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".csv", ".tsv", ".parquet")
@@ -88,17 +88,17 @@ class Index:
     def __init__(self, paths: tuple[str, ...]) -> None:
         import numpy as np
 
-        self._hashes = WordHashes()
         self.names: list[str] = []
         sizes: list[int] = []
         runs: dict[int, list[tuple[Any, int]]] = defaultdict(list)
         for name, file in files_of(paths):
             for number, text in items_of(file):
-                words = words_of(text)
-                if len(words) < SHORTEST:
+                codes = normal_form(text)
+                words = count_words(codes)
+                if words < SHORTEST:
                     continue
-                distinct = np.unique(grams(self._hashes.of(words), RUN))
-                runs[min(RUN, len(words))].append((distinct, len(self.names)))
+                distinct = np.unique(grams(codes, RUN))
+                runs[min(RUN, words)].append((distinct, len(self.names)))
                 self.names.append(f"{name}:{number}")
                 sizes.append(len(distinct))
         self._sizes = np.array(sizes, np.int64)
@@ -113,12 +113,13 @@ class Index:
         """(share of the item's runs in the text, name of the item) for the item with the largest share; (0, '') for none."""
         import numpy as np
 
-        hashes = self._hashes.of(words_of(text))
+        codes = normal_form(text)
+        words = count_words(codes)
         hits = np.zeros(len(self.names), np.int64)
         for length, (keys, owners) in self._runs.items():
-            if len(hashes) < length:
+            if words < length:
                 continue
-            own = np.unique(grams(hashes, length))
+            own = np.unique(grams(codes, length))
             left, right = np.searchsorted(keys, own, "left"), np.searchsorted(keys, own, "right")
             for a, b in zip(left[right > left].tolist(), right[right > left].tolist(), strict=True):
                 hits[owners[a:b]] += 1

@@ -105,7 +105,7 @@ def test_a_threshold_moved_and_moved_back_measures_only_the_newly_admitted_later
     calls, results = run(workspace, strict)
     admitted = calls["redact"]
     assert calls["prose"] == 20 and 0 < admitted < 20 and results["prose"].rejected > 300
-    assert run(workspace)[0] == dict.fromkeys(("perplexity", "redact", "quality", "dedup", "split", "pack"), 20 - admitted)
+    assert run(workspace)[0] == dict.fromkeys(("perplexity", "redact", "quality", "dedup", "paragraphs", "split", "pack"), 20 - admitted)
     assert run(workspace, strict)[0] == {} and run(workspace)[0] == {}, "back and forth is free"
 
 
@@ -129,7 +129,8 @@ def test_a_file_removed_and_restored_with_one_row_more_measures_one(copy):
     shutil.move(raw / "rows.jsonl", copy / "aside.jsonl")
     with pytest.raises(Stop, match="1 of 3 files is gone.*--allow-removals"):
         run(workspace)
-    assert run(workspace, allow_removals=True)[0] == {}
+    few, _ = run(workspace, allow_removals=True)
+    assert few in ({}, {"pack": 1}), "a set of five holds out a block of one, which is packed anew for it"
     (raw / "rows.jsonl").write_text((copy / "aside.jsonl").read_text("utf-8") + rawfolder.row(5000), "utf-8")
     assert run(workspace)[0] == dict.fromkeys(DOCUMENTS, 1)
 

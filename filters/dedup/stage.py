@@ -1,21 +1,25 @@
 """dedup: exact and near duplicates are found, one document of each family is kept.
 
-Exact: the same words in the same order, whatever the case, spaces and punctuation. Near: MinHash over word shingles,
-banded and verified (families.py). Of a family the best document stays: highest quality, then longest, then smallest id,
-an order that does not depend on who came first. A removed document names its survivor. Kept documents carry their
-`family` (smallest id in it) and its largest `lot`, so that split can treat families whole.
+Exact: the same words in the same order, whatever the case, spaces and punctuation. Near: MinHash over word shingles finds
+candidates (signature.py, families.py), the true Jaccard similarity of their texts decides (similarity.py). Of a family the
+best document stays: highest quality, then longest, then smallest id, an order that does not depend on who came first. A
+removed document names its survivor and its true similarity to it.
+
+A family of many distinct texts is a *template* (a form with other names, a sheet with other figures): it is reported and
+not collapsed, only exact copies go, unless `collapse_templates` is set. Kept documents carry their `family` (smallest id in
+it), its `family_size` and its largest `lot`, so that split can treat families whole.
 
 Chat documents are compared exactly, among themselves only.
 
-Limits: families of a template (many forms with other names) collapse like any other.
+Limits: a text whose part is a copy of another (an excerpt, a chapter) is not near it.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import sqrt
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -23,9 +27,21 @@ from corpus.canonical import digest_text
 from corpus.config import decided, measured
 from corpus.document import Document
 from corpus.outcome import Outcome, kept, rejected
-from corpus.stage import DocumentStage, Inputs, Measurements
-from filters.dedup import families
-from filters.dedup.signature import WordHashes, shingles, signature, words_of
+from corpus.stage import DocumentStage, Inputs, Measurements, Texts
+from filters.dedup import families, similarity
+from filters.dedup.signature import Signer, count_words, normal_form, shingles, string_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+
+PASSED = kept()
+_ROWS = 1 << 14  # outcomes made at a time
 
 
 @dataclass(frozen=True)
@@ -38,85 +54,118 @@ class DedupConfig:
     threshold: float = decided(0.8, "Jaccard similarity of shingles from which on two documents are near duplicates")
     false_negatives: float = decided(0.95, "weight, 0..1, of missing a pair against checking one in vain; chooses the bands")
     min_words: int = decided(20, "documents with fewer words are compared exactly only")
+    template_above: int = decided(20, "a family of more distinct texts than this is a template: reported, not collapsed")
+    collapse_templates: bool = decided(False, "keep one document of a template, too")
 
 
 def measure(config: DedupConfig, inputs: Inputs) -> Callable[[Document], Measurements]:
     """The text's key and signature."""
-    hashes = WordHashes()
+    signer = Signer(config.permutations)
 
     def one(document: Document) -> Measurements:
         text = document["text"]
         if document["form"] == "chat":
             words = text.split()
             return {"key": digest_text("chat " + " ".join(words)), "signature": b"", "n_words": len(words), "length": len(text)}
-        words = words_of(text)
-        minima = signature(shingles(hashes.of(words), config.shingle_words), config.permutations)
+        codes = normal_form(text)
         return {
-            "key": digest_text(" ".join(words) if words else text),
-            "signature": minima.astype("<u4").tobytes(),
-            "n_words": len(words),
+            "key": digest_text(string_of(codes) if len(codes) else text),
+            "signature": signer(shingles(codes, config.shingle_words)).astype("<u4", copy=False).tobytes(),
+            "n_words": count_words(codes),
             "length": len(text),
         }
 
     return one
 
 
-def elect(config: DedupConfig, rows: pa.Table) -> list[Outcome]:
+def elect(config: DedupConfig, rows: pa.Table, texts: Texts) -> list[Outcome]:
     """One outcome a row, in row order; rows need id, key, signature, n_words, length, quality and form."""
     import numpy as np
+    import pyarrow.compute as pc
 
-    table = {name: rows.column(name).to_pylist() for name in ("id", "key", "n_words", "length", "quality", "form")}
-    ids: list[str] = table["id"]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    by_key: dict[str, list[int]] = defaultdict(list)
-    for row in order:
-        by_key[table["key"][row]].append(row)
-    first = [members[0] for members in by_key.values()]  # one row for each text, in id order of these rows
-    first.sort(key=ids.__getitem__)
+    if not rows.num_rows:
+        return []
+    order = pc.sort_indices(rows["id"]).to_numpy()
+    table = rows.drop_columns(["signature"]).take(order)  # from here on documents are numbered in id order
+    ids: list[str] = table["id"].to_pylist()
+    _, first, same = np.unique(table["key"].combine_chunks().dictionary_encode().indices.to_numpy(), return_index=True, return_inverse=True)
+    text = first[same]  # of each document: the first with the same text, which stands for it
+    distinct = np.sort(first)
 
-    near = [row for row in first if config.near and table["form"][row] != "chat" and table["n_words"][row] >= config.min_words]
-    stored = rows.column("signature")
-    packed = b"".join(stored[row].as_py() for row in near)
-    signatures = np.frombuffer(packed, "<u4").reshape(len(near), config.permutations)
-    shape = families.bands(config.threshold, config.permutations, config.false_negatives)
-    family_of = {row: row for row in first}
-    family_of.update(zip(near, (near[root] for root in families.linked(signatures, shape, config.threshold).tolist()), strict=True))
+    near = np.zeros(0, np.int64)
+    if config.near:
+        prose = pc.fill_null(pc.not_equal(table["form"], "chat"), True).to_numpy()
+        near = distinct[(prose & (table["n_words"].to_numpy() >= config.min_words))[distinct]]
+    signatures = families.Signatures(rows["signature"], order[near], config.permutations)
+    words = table["n_words"].to_numpy()[near]
+    reader = similarity.Texts(lambda some: texts([ids[i] for i in near[some].tolist()]), words, config.shingle_words)
+    root, known = _linked(config, signatures, reader)
+    family = np.arange(len(ids))
+    family[near] = near[root]
+    family = family[text]
 
-    members: dict[int, list[int]] = defaultdict(list)
-    for row in first:
-        members[family_of[row]].extend(by_key[table["key"][row]])
-    outcomes: list[Outcome] = [kept()] * len(ids)
-    place = {row: i for i, row in enumerate(near)}
-    representative = {key: rows_[0] for key, rows_ in by_key.items()}
-    for family in members.values():
-        best = min(family, key=lambda row: (-(table["quality"][row] or 0.0), -table["length"][row], ids[row]))
-        fields = {"family": min(ids[row] for row in family), "lot": max(families.lot(ids[row]) for row in family)}
-        for row in family:
-            outcomes[row] = _removed(config, table, signatures, place, representative, row, best) if row != best else kept(**fields)
+    size = np.bincount(family[distinct], minlength=len(ids))[family]
+    template = (size > config.template_above) & (not config.collapse_templates)
+    survivor = _best(np.where(template, text, family), table)
+    compared = _similarities(np.searchsorted(near, text), np.searchsorted(near, text[survivor]), text != text[survivor], known, reader)
+    lots = np.array([families.lot(id) for id in ids], np.int64)
+    largest = np.zeros(len(ids), np.int64)
+    np.maximum.at(largest, family, lots)
+
+    outcomes: list[Outcome] = [PASSED] * len(ids)
+    columns = (np.arange(len(ids)), order, survivor, compared, text == text[survivor], family, largest[family], size, template)
+    for start in range(0, len(ids), _ROWS):
+        block = zip(*(c[start : start + _ROWS].tolist() for c in columns), strict=True)
+        for number, row, best, value, exact, head, lot, members, form in block:
+            if number == best:
+                fields = {"family": ids[head], "lot": lot, "family_size": members}
+                outcomes[row] = Outcome(detail=f"one of {members} texts of a template" if form else "", fields=fields)
+            elif exact:
+                outcomes[row] = rejected("exact_duplicate", 1.0, 1.0, f"same text as {ids[best]}")
+            else:
+                through = "" if value >= config.threshold else ", through others of its family"
+                outcomes[row] = rejected("near_duplicate", value, config.threshold, f"near duplicate of {ids[best]}{through}")
     return outcomes
 
 
-def _removed(
-    config: DedupConfig,
-    table: dict[str, list[Any]],
-    signatures: Any,
-    place: dict[int, int],
-    representative: dict[str, int],
-    row: int,
-    best: int,
-) -> Outcome:
-    survivor = table["id"][best]
-    if table["key"][row] == table["key"][best]:
-        return rejected("exact_duplicate", 1.0, 1.0, f"same text as {survivor}")
-    a, b = (signatures[place[representative[table["key"][r]]]] for r in (row, best))
-    similarity = round(float((a == b).mean()), 6)
-    through = "" if similarity >= config.threshold else ", through others of its family"
-    return rejected("near_duplicate", similarity, config.threshold, f"near duplicate of {survivor}{through}")
+def _linked(config: DedupConfig, signatures: families.Signatures, reader: similarity.Texts) -> tuple[Ints, similarity.Known]:
+    """The families of the texts that are compared, and the similarities found on the way."""
+    error = sqrt(config.threshold * (1.0 - config.threshold) / config.permutations)
+    keys = families.band_keys(signatures, families.bands(config.threshold, config.permutations, config.false_negatives))
+    return reader.families(
+        families.candidates(keys), lambda pairs: signatures.agreement(pairs) >= config.threshold - 4.0 * error, config.threshold
+    )
+
+
+def _best(group: Ints, table: pa.Table) -> Ints:
+    """The survivor of each document's group: highest quality, then longest, then smallest id."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    quality = pc.fill_null(table["quality"], 0.0).to_numpy()
+    ranked = np.lexsort((np.arange(len(group)), -table["length"].to_numpy(), -quality, group))
+    _, at, inverse = np.unique(group[ranked], return_index=True, return_inverse=True)
+    best = np.empty(len(group), np.int64)
+    best[ranked] = ranked[at][inverse]
+    return best
+
+
+def _similarities(one: Ints, other: Ints, differ: Bools, known: similarity.Known, reader: similarity.Texts) -> Floats:
+    """True similarity of each document's text to its survivor's, 1 where they do not differ; texts are numbered as they are read."""
+    import numpy as np
+
+    values = np.ones(len(one))
+    pairs, back = np.unique(np.stack([one[differ], other[differ]], axis=1), axis=0, return_inverse=True)
+    found = known.look_up(pairs)
+    unknown = np.isnan(found)
+    found[unknown] = reader.similarities(pairs[unknown])
+    values[differ] = found[back.ravel()]
+    return values
 
 
 STAGE = DocumentStage(
     name="dedup",
-    version=1,
+    version=2,
     config=DedupConfig(),
     doc="exact and near duplicates, survivors elected",
     engines=("datasketch",),
@@ -133,6 +182,7 @@ STAGE = DocumentStage(
         [
             pa.field("family", pa.string(), metadata={"doc": "smallest id of the duplicate family"}),
             pa.field("lot", pa.int64(), metadata={"doc": "largest lot drawn in the family, 0..2^32"}),
+            pa.field("family_size", pa.int64(), metadata={"doc": "distinct texts in the family"}),
         ]
     ),
     measure=measure,
