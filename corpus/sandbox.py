@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from corpus.outcome import Misuse, Skip, Stop
@@ -57,14 +60,23 @@ class Worker:
         self.ready = False
         self.since = time.monotonic()  # when the document in flight (or the set-up) began
         self.cpu = 0.0  # CPU seconds of the process at that moment
-        self.pipe.send((kind, stage, inputs, rest or {}))
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        self._sender.start()
+        self._outbox.put(pickle.dumps((kind, stage, inputs, rest or {})))
+
+    def _send(self) -> None:
+        """Sending waits until the child reads; the child may first want its answers read. So it has a thread of its own."""
+        with suppress(OSError):
+            while (message := self._outbox.get()) is not None:
+                self.pipe.send_bytes(message)
 
     def give(self, documents: list[dict[str, Any]]) -> None:
         """Hand over documents; their answers come in the same order."""
         if not self.pending:
             self.since = time.monotonic()
         self.pending.extend(documents)
-        self.pipe.send(documents)
+        self._outbox.put(pickle.dumps(documents))
 
     def exceeded(self, deadline: float, memory: int) -> tuple[str, str] | None:
         """The limit that the document in flight has passed: (reason, detail)."""
@@ -83,6 +95,8 @@ class Worker:
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
+        self._outbox.put(None)
+        self._sender.join(timeout=1.0)
         self.pipe.close()
         with suppress(OSError):
             os.close(self._life)

@@ -73,6 +73,17 @@ def test_only_the_poison_documents_are_marked_each_with_its_limit():
     assert said["raise"][:2] == ("verdict", "error") and "ValueError" in said["raise"][2] and "secret" not in said["raise"][2]
 
 
+def echoing(config, inputs):
+    return lambda document: {"n": list(range(len(document["text"]) // 8))}
+
+
+def test_large_documents_and_large_answers_do_not_wait_for_each_other():
+    stage = dataclasses.replace(STAGE, measure=echoing, deadline=60.0)
+    documents = [{"id": str(n), "text": "x" * 700_000} for n in range(24)]
+    answers = [said for _, said in measure_all(stage, Inputs(), iter(documents), len(documents), 1)]
+    assert [said[0] for said in answers] == ["ok"] * 24 and all(len(said[1]["n"]) == 87_500 for said in answers)
+
+
 def test_a_stage_that_cannot_start_stops_the_run_with_its_sentence():
     stage = dataclasses.replace(STAGE, measure=unable)
     with pytest.raises(Stop, match="the model is missing"):
