@@ -1,8 +1,9 @@
 """What became of a document at a stage, and the errors, each named by what the runner must do.
 
 Every document that enters a stage leaves it *kept* (with a reason where a rule did something to it), *rejected* (a rule
-said no; reason, number and threshold are data) or *failed*. A failure is a *verdict* on the bytes (encrypted, malformed), remembered like any measurement, or a
-*circumstance* (deadline, memory, a killed worker), listed and tried again at the next run.
+said no; reason, number and threshold are data) or *failed*. A failure is a *verdict* on the bytes (encrypted, malformed),
+remembered like any measurement, or a *circumstance* (deadline, memory, a killed worker), listed and tried again at the
+next run.
 
 `reason` is a machine-readable word (snake_case); `detail` one sentence for a person. Neither ever holds text of the
 document: they go to logs, reports and Prefect.

@@ -24,7 +24,7 @@ class StageResult:
     seconds: float = 0.0
     artifact: str = ""  # key of the artifact or view
     folder: str = ""  # where it lies, relative to the store
-    reasons: dict[str, int] = field(default_factory=dict)  # 'rejected:not_prose' -> documents; kept ones where a rule said something of them
+    reasons: dict[str, int] = field(default_factory=dict)  # 'rejected:not_prose' -> documents; 'kept:…' where a rule said why
     metrics: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)  # what the key was made of, for the reasons of the next plan
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from corpus.result import StageResult
 from corpus.workspace import Run, Workspace
-from flows import faults, results, tables
+from flows import alarms, faults, results, tables
 from flows.cli import answer
 from flows.settings import RunConfig
 
@@ -37,10 +37,12 @@ def told(workspace: Workspace, run: Run, config: RunConfig, args: argparse.Names
         print(file=out)
         tables.show_stages(stages, out)
     _tail(workspace, run, report, failed, args, out)
-    for remark in remarks:
+    lost = alarms.losses(run, config.alarm_share)
+    for remark in [*remarks, *(alarms.sentence(loss, args.workspace) for loss in lost)]:
         print(f"athanor: {remark}", file=sys.stderr)
     if args.json:
-        more = {"error": " ".join(remarks)} if remarks else {}
+        more: dict[str, Any] = {"error": " ".join(remarks)} if remarks else {}
+        more |= {"alarms": lost} if lost else {}
         answer("run", status, run.id, stages, report=str(report) if report else None, generation=results.current_run(workspace), **more)
     return code
 
@@ -78,7 +80,8 @@ def _nothing_left(documents: Sequence[dict[str, Any]]) -> str:
     worst = max(documents, key=lambda s: s["rejected"] + s["failed"])
     if not documents[0]["in"]:
         return "The raw folder holds no documents."
-    reason = max(worst["reasons"].items(), key=lambda item: item[1], default=("", 0))[0]
+    lost = {reason: n for reason, n in worst["reasons"].items() if not reason.startswith("kept")}
+    reason = max(lost.items(), key=lambda item: item[1], default=("", 0))[0]
     name, status = worst["name"], reason.partition(":")[0] or "rejected"
     return f"No document is left. Most were lost in '{name}' ({reason}): `athanor inspect {name} --{status}` shows them."
 

@@ -153,6 +153,13 @@ def _duplicates(run: Run) -> str:
         body += "<h3>Similarity of near duplicates to the one that stays</h3>" + h.bars(
             [r for r in rows if r[1]], "similarity of near duplicates"
         )
+    templates = data.templates(run)
+    if templates:
+        many = f"{len(templates):,} families of texts on one template were kept whole; `dedup.collapse_templates` keeps one of each."
+        body += "<h3>Templates</h3>" + h.note(many) + h.table(("family (smallest id)", "texts"), templates[:20], right=("texts",))
+    cut = data.boilerplate(run)
+    if cut and cut[0]:
+        body += h.note(f"{cut[0]:,} boilerplate paragraphs were removed from {cut[1]:,} documents; one document keeps each.")
     return body
 
 

@@ -94,6 +94,27 @@ def duplicates(run: Run) -> tuple[dict[str, int], list[float]] | None:
     return (dict(counts), similar) if counts else None
 
 
+def templates(run: Run) -> list[tuple[str, int]]:
+    """(smallest id, distinct texts) of the families that were kept whole, largest first."""
+    for view in results.views(run).values():
+        table = view.table()
+        if "family_size" in table.column_names:
+            whole = table.group_by("family").aggregate([("family_size", "max"), ([], "count_all")]).to_pylist()
+            found = [(row["family"], row["family_size_max"]) for row in whole if row["count_all"] > 1]
+            return sorted(found, key=lambda family: (-family[1], family[0]))
+    return []
+
+
+def boilerplate(run: Run) -> tuple[int, int] | None:
+    """(paragraphs removed, documents they were removed from); None where no stage removes any."""
+    for view in results.views(run).values():
+        table = view.table()
+        if "paragraphs_cut" in table.column_names:
+            cut = table["paragraphs_cut"]
+            return pc.sum(cut).as_py() or 0, len(cut) - cut.null_count
+    return None
+
+
 def bits_per_byte(run: Run) -> dict[str, dict[str, float]]:
     """model -> ('all' or language) -> bits per byte of held-out text."""
     for _, folder in results.artifacts(run):

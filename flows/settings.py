@@ -39,6 +39,8 @@ class RunConfig:
     device: typing.Literal["auto", "cpu", "cuda"] = how("auto", "where models are trained and run")
     prefect: bool = how(True, "run through Prefect, so that its UI shows the run; without, the engine runs alone")
     report: bool = how(True, "write report.html after a run")
+    gc: bool = how(True, "remove what nothing needs, and merge small parts, after a run")
+    alarm_share: float = how(0.5, "say so when a source loses more than this share of its documents as duplicates, 0..1")
 
     def __post_init__(self) -> None:
         if self.workers < 0:
