@@ -1,22 +1,28 @@
 """What stays in a workspace and what may go: `verify` and `gc`.
 
-gc keeps what the last three runs, the current model and the pins use, and for every stage its newest view (with the shelf
-under it) or artifact. It never touches what is used, and with `dry_run` it only tells what would go, with sizes.
+gc keeps what the last three runs, the run whose model is current and the pins use, and for every stage its newest view,
+artifact and shelf: so for every document ever measured its newest measurement. A view is kept with the views it is read
+through, a shelf whole. Then small parts of the kept shelves are merged (corpus/compact.py).
+
+Nothing goes while somebody reads: writers are kept out by the workspace's lock, readers by `Workspace.reading`. The records
+of runs, their logs and reports stay: they are small, and are the history of the corpus.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from corpus.store import TEMPORARY, problems, read_record
+from corpus.compact import Merge, merge, mergeable, size_of
+from corpus.store import RECORD, TEMPORARY, discard, problems, read_record
 from corpus.workspace import Workspace
 
 RUNS = 3
+Records = dict[Path, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,25 @@ class Waste:
     why: str
 
 
+@dataclass(frozen=True)
+class Collected:
+    """What gc did, or would do."""
+
+    removed: list[Waste] = field(default_factory=list)
+    merged: list[Merge] = field(default_factory=list)
+    put_off: str = ""  # who reads: nothing was done
+
+    @property
+    def bytes(self) -> int:
+        """Bytes removed; what merging saves is not counted."""
+        return sum(w.bytes for w in self.removed)
+
+
 def records(workspace: Workspace) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every recorded folder of the store: parts, views, artifacts."""
-    for path in sorted(workspace.store.glob("*/**/record.json")):
-        if TEMPORARY not in path.parts and (record := read_record(path.parent)):
-            yield path.parent, record
+    for folder in _folders(workspace, "*", "part-*", "view-*"):
+        if record := read_record(folder):
+            yield folder, record
 
 
 def verify(workspace: Workspace) -> tuple[int, list[str]]:
@@ -48,58 +68,76 @@ def verify(workspace: Workspace) -> tuple[int, list[str]]:
     return count, wrong
 
 
-def collect(workspace: Workspace, dry_run: bool = False) -> list[Waste]:
-    """Remove what nothing needs; returns it. The caller holds the workspace's lock."""
-    used = _used(workspace)
-    newest: dict[str, tuple[float, Path]] = {}
-    everything = list(records(workspace))
-    for folder, record in everything:
-        stage = record["stage"]
-        if record.get("kind") != "part" and (stage not in newest or record["created"] > newest[stage][0]):
-            newest[stage] = (record["created"], folder)
-    keep = used | {folder for _, folder in newest.values()}
-    shelves = {folder.parent for folder in keep}
+def collect(workspace: Workspace, dry_run: bool = False, quick: bool = False, wait: bool = False) -> Collected:
+    """Remove what nothing needs and merge small parts; tells what. The caller holds the workspace's lock, and does not read.
+
+    `dry_run` only tells; `quick` merges in steps, as after every run; `wait` waits until nobody reads, else the work is put off.
+    """
+    removed, shelves = _waste(workspace)
+    merged = [m for shelf in shelves for m in mergeable(shelf, quick)]
+    if dry_run or not (removed or merged):
+        return Collected(removed, merged)
+    with workspace.unread(wait) as readers:
+        if readers:
+            return Collected(removed, merged, readers)
+        for w in removed:
+            discard(workspace.store, w.path)
+            if w.path.parent.parent.parent == workspace.store and not any(w.path.parent.iterdir()):
+                w.path.parent.rmdir()
+        return Collected(removed, [merge(workspace.store, m) for m in merged])
+
+
+def _waste(workspace: Workspace) -> tuple[list[Waste], list[Path]]:
+    """(what may go, shelves that stay). Reads the records of views and artifacts, of parts only when they go."""
+    parts = _folders(workspace, "part-*")
+    known = {p: r for p in _folders(workspace, "*", "view-*") if (r := read_record(p))}
+    keep = _kept(workspace, known)
+    newest_part = {p.parent.parent: p for p in sorted(parts, key=lambda p: p.name)}
+    shelves = {p.parent for p in [*keep, *newest_part.values()]}
     waste = []
-    for folder, record in everything:
-        if record.get("kind") == "part":
-            if folder.parent not in shelves:
-                waste.append(Waste(folder, _size(folder), "a shelf that no kept run reads"))
-        elif folder not in keep:
-            waste.append(
-                Waste(folder, _size(folder), "an older view" if record.get("kind") == "view" else "an artifact that no kept run uses")
-            )
-    waste += [Waste(work, _size(work), "an interrupted build") for work in workspace.store.glob("*/work-*") if _abandoned(work, everything)]
-    if not dry_run:
-        for w in waste:
-            shutil.rmtree(w.path)
-        for shelf in {w.path.parent for w in waste}:
-            if shelf != workspace.store and not any(shelf.iterdir()):
-                shelf.rmdir()
-    return waste
+    for folder, record in known.items():
+        if folder not in keep:
+            why = "an older view" if record.get("kind") == "view" else "an artifact that no kept run uses"
+            waste.append(Waste(folder, size_of(record), why))
+    for part in parts:
+        if part.parent not in shelves:
+            waste.append(Waste(part, size_of(read_record(part) or {"files": {}}), "a shelf that no kept run reads"))
+    for work in sorted(workspace.store.glob("*/work-*")):
+        if _abandoned(work, known):
+            waste.append(Waste(work, sum(f.stat().st_size for f in work.rglob("*") if f.is_file()), "an interrupted build"))
+    return waste, sorted({p.parent for p in parts} & shelves)
 
 
-def _used(workspace: Workspace) -> set[Path]:
-    folders = [s.get("folder") for id in workspace.run_ids()[-RUNS:] for s in workspace.run(id).stages.values()]
-    folders += [last["folder"] for last in workspace.last_stages().values()]
+def _kept(workspace: Workspace, known: Records) -> set[Path]:
+    folders = [last["folder"] for last in workspace.last_stages().values()]
     folders += [pin["folder"] for pin in workspace.pins().values()]
+    runs = list(islice((run for id in reversed(workspace.run_ids()) if (run := workspace.run(id)).stages), RUNS))
     current = workspace.path / "current"
     if current.is_file():
-        folders += list(json.loads(current.read_text("utf-8")).get("artifacts", {}).values())
-    used = {workspace.store / f for f in folders if f}
-    for folder in list(used):  # a view is read through the views it came from
-        record = read_record(folder)
-        while record and record.get("upstream"):
-            folder = workspace.store / record["upstream"]
-            used.add(folder)
-            record = read_record(folder)
-    return used
+        model = json.loads(current.read_text("utf-8"))
+        folders += list(model.get("artifacts", {}).values())
+        runs += [workspace.run(model["run"])] if model.get("run") in workspace.run_ids() else []
+    folders += [s.get("folder") for run in runs for s in run.stages.values()]
+    keep = {workspace.store / f for f in folders if f}
+    newest: dict[tuple[str, str], Path] = {}
+    for folder, record in sorted(known.items(), key=lambda item: item[1]["created"]):
+        newest[record["stage"], record.get("kind") or ""] = folder
+    keep |= set(newest.values())
+    for folder in list(keep):  # a view is read through the views it came from
+        while upstream := known.get(folder, {}).get("upstream"):
+            folder = workspace.store / upstream
+            keep.add(folder)
+    return keep
 
 
-def _abandoned(work: Path, everything: list[tuple[Path, dict[str, Any]]]) -> bool:
+def _abandoned(work: Path, known: Records) -> bool:
     """A build's working folder is of use only until its artifact exists, or a newer artifact of the stage does."""
     begun = work.stat().st_mtime
-    return any(r["stage"] == work.parent.name and r.get("kind") is None and r["created"] > begun for _, r in everything)
+    return any(r["stage"] == work.parent.name and r.get("kind") is None and r["created"] > begun for r in known.values())
 
 
-def _size(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+def _folders(workspace: Workspace, *names: str) -> list[Path]:
+    """Recorded folders in name order: artifacts ('*') at the second level of the store, parts and views at the third."""
+    patterns = [f"*/{'' if name == '*' else '*/'}{name}/{RECORD}" for name in names]
+    found = (path.parent for pattern in patterns for path in workspace.store.glob(pattern))
+    return sorted(folder for folder in found if TEMPORARY not in folder.parts)

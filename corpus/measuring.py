@@ -19,6 +19,7 @@ from corpus.store import Shelf, read_record, shelf_schema
 from corpus.view import ViewReader, describe, digests, summary_of, write_view
 from corpus.walk import Walk
 
+PART_SIZE = 256 << 20  # characters, bytes and items in a part, about: it is put together in memory
 Circumstances = dict[str, tuple[str, str]]  # document id -> (reason, detail) of what could not be measured this time
 
 
@@ -92,13 +93,13 @@ def measure(
     rows: list[dict[str, Any]] = []
     circumstances: Circumstances = {}
     written = time.monotonic()
-    calls = 0
+    calls = size = 0
 
     def flush() -> None:
-        nonlocal rows, written
+        nonlocal rows, size, written
         if rows:
             shelf.add(pa.Table.from_pylist(rows, schema=schema), stage, identity)
-        rows, written = [], time.monotonic()
+        rows, size, written = [], 0, time.monotonic()
 
     try:
         for document, said in sandbox.measure_all(stage, inputs, given, total, walk.workers):
@@ -106,12 +107,13 @@ def measure(
             row = {"id": document["id"], "of": document["of"], "failure": "", "failure_detail": ""}
             if said[0] == "ok":
                 rows.append(row | _rounded(allowed(said[1]) if allowed else said[1]))
+                size += sum(len(value) for value in said[1].values() if isinstance(value, (str, bytes, list)))
             elif said[0] == "verdict":
                 rows.append(row | {"failure": said[1], "failure_detail": said[2]})
             else:
                 circumstances[document["id"]] = (said[1], said[2])
             walk.observer.advanced(stage.name, calls, total, "")
-            if len(rows) >= walk.part_rows or time.monotonic() - written > walk.part_seconds:
+            if len(rows) >= walk.part_rows or size > PART_SIZE or time.monotonic() - written > walk.part_seconds:
                 flush()
     except KeyboardInterrupt:
         flush()  # what is measured is measured

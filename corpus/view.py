@@ -24,6 +24,7 @@ from corpus import config as settings
 from corpus.canonical import digest, digest_stream, plain
 from corpus.document import Document
 from corpus.naming import reference, resolve
+from corpus.part import read_rows
 from corpus.stage import DocumentStage
 from corpus.store import Shelf, committed, read_record
 
@@ -203,8 +204,7 @@ class ViewReader:
         found = []
         for number in sorted(set(numbers.tolist())):
             part = self.shelf.parts()[number]
-            where = pa.array((numbers == number).nonzero()[0])
-            found.append((part, pq.read_table(part / "rows.parquet").take(spots["row"].take(where))))
+            found.append((part, read_rows(part, spots["row"].to_numpy()[numbers == number])))
         return found
 
     def texts(self, ids: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """A workspace: the store, what was run, the sources it remembers, the pins, and the lock that lets one run work at a time.
 
-    WS/workspace.json  WS/pins.json  WS/lock  WS/current
+    WS/workspace.json  WS/pins.json  WS/lock  WS/readers  WS/current
     WS/store/<stage>/<fingerprint or key>/…     WS/runs/<id>/{run.json, config.yaml, log.jsonl, report.html}
 
 Movable: sources are remembered relative to the workspace, nothing else points out of it. Its folders are private (0700).
@@ -16,7 +16,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,7 @@ class Workspace:
         workspace.path.chmod(0o700)
         workspace.store.mkdir(exist_ok=True)
         workspace.runs.mkdir(exist_ok=True)
+        (workspace.path / "readers").touch(0o600)
         write_json(workspace.path / "workspace.json", {"format": FORMAT, "sources": []})
         return workspace
 
@@ -221,6 +222,51 @@ class Workspace:
                 yield
             finally:
                 f.truncate(0)
+
+    @contextlib.contextmanager
+    def reading(self, command: str) -> Iterator[None]:
+        """Nothing is removed while this lasts; any number may read, also while a run writes. Waits for a removal to end.
+
+        Does nothing where the workspace cannot be written, since nothing can be removed from there. Not for who holds the
+        lock of `locked` and wants to remove something: it would be put off by itself.
+        """
+        try:
+            descriptor = os.open(self.path / "readers", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            os.write(descriptor, f"{os.getpid()} {socket.gethostname()} {command}\n".encode())
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def unread(self, wait: bool = False) -> Iterator[str]:
+        """Who reads, in words, or '': then nobody does, and nobody begins to until the block ends. `wait`: until nobody does."""
+        with open(self.path / "readers", "a+", encoding="utf-8") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                f.seek(0)
+                yield _alive(f.read().splitlines())
+                return
+            f.truncate(0)
+            yield ""
+
+
+def _alive(readers: Iterable[str]) -> str:
+    """The readers that still run, as far as this machine can tell."""
+    found = []
+    for line in readers:
+        pid, host, command = line.split(" ", 2)
+        with contextlib.suppress(ProcessLookupError):
+            if host == socket.gethostname():
+                with contextlib.suppress(PermissionError):  # of another user: alive
+                    os.kill(int(pid), 0)
+            found.append(f"`athanor {command}` (process {pid} on {host})")
+    return " and ".join(dict.fromkeys(found)) or "another process"
 
 
 def built(folder: Path) -> Built | None:

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +31,11 @@ COMMANDS = {  # command -> the module whose function of that name does it
     "verify": "flows.upkeep",
     "gc": "flows.upkeep",
     "ui": "flows.upkeep",
+    "export": "flows.export",
+    "forget": "flows.forget",
 }
+READERS = ("plan", "inspect", "report", "generate", "chat", "verify")  # commands that read and do not write
+EXPORTS = ("corpus",)  # kinds of export
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +45,9 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("argument COMMAND: invalid choice: '"):
             given = message.split("'")[1]
             message = f"There is no command '{given}'.{_nearest(given, COMMANDS)}"
+        elif message.startswith("argument KIND: invalid choice: '"):
+            given = message.split("'")[1]
+            message = f"There is no export '{given}'.{_nearest(given, EXPORTS)}"
         else:
             message = message[:1].upper() + message[1:] + "."
         raise Usage(f"{message} See `{self.prog} --help`.")
@@ -65,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     root = Parser(prog="athanor", description="Raw documents in, a trained decoder out; feed it more and it goes on.", allow_abbrev=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        p = commands.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
+    def command(name: str, text: str, among: Any = commands) -> argparse.ArgumentParser:
+        p = among.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
         p.set_defaults(parser=p)
         p.add_argument("-w", "--workspace", type=Path, default=WORKSPACE, metavar="WS", help="the workspace folder (default: ./workspace)")
         p.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
@@ -81,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--refit", action="append", default=[], metavar="STAGE", help="fit or train this stage again on today's data")
         p.add_argument("--retry-failed", action="store_true", help="measure again what failed, whatever the reason")
         p.add_argument("--allow-removals", action="store_true", help="go on although many files are gone")
+        p.add_argument("--rehash", action="store_true", help="read every file again, however little its size and time say that it changed")
         if name == "run":
             p.add_argument("--max-failed", type=_count, metavar="N", help="exit with 1 when more than N documents failed")
             p.add_argument("--pins", type=Path, metavar="WS", help="use what another workspace has fitted: n-gram, tokenizer, models")
@@ -117,11 +126,30 @@ def parser() -> argparse.ArgumentParser:
     p = command("doctor", "check this installation and the workspace")
     p.add_argument("--keys", action="store_true", help="list every configuration key with its default and meaning")
     _settings(p)
-    command("verify", "check every file in the store against its recorded sha256")
-    p = command("gc", "remove results that nothing needs any more")
-    p.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    p = command("verify", "check every file in the store against its recorded sha256")
+    p.add_argument("--forgotten", action="store_true", help="search everything in the workspace for what was forgotten, instead")
+    p = command("forget", "take documents out of a workspace for good")
+    p.add_argument("what", nargs="+", metavar="PATH|ID", help="a file or folder of a source, a place in a container, or an id")
+    p.add_argument("--near", choices=("ask", "also", "leave"), default="ask", help="near duplicates: ask, forget them too, or leave them")
+    p.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
+    p.add_argument("--dry-run", action="store_true", help="only say what would be forgotten, rewritten and removed")
+    p = command("gc", "remove results that nothing needs any more, and merge small parts")
+    p.add_argument("--dry-run", action="store_true", help="only say what would be removed and merged")
+    p.add_argument("--wait", action="store_true", help="wait until nobody runs on or reads this workspace")
     p = command("ui", "open Prefect's user interface on the workspace's runs")
     p.add_argument("--port", type=_positive, help="port on this machine (default: a free one)")
+
+    text = "write what a workspace made as a folder that stands alone"
+    p = commands.add_parser("export", help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
+    p.set_defaults(parser=p)
+    kinds = p.add_subparsers(dest="kind", metavar="KIND", required=True, parser_class=Parser)
+    p = command("corpus", "the clean corpus: shuffled Parquet files and a data card", kinds)
+    p.add_argument("out", nargs="?", type=Path, metavar="OUT", help="a new or empty folder (default: WS/exports/corpus-<run>)")
+    p.add_argument("--max-gb", type=float, metavar="X", help="at most X GB (10^9 bytes) of training text, a nested random sample")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="another seed gives another order (default: 0)")
+    p.add_argument("--shard-mb", type=_positive, default=256, metavar="MB", help="megabytes of text in a file (default: 256)")
+    p.add_argument("--run", metavar="RUN", help="a run's id (default: the newest that finished)")
+    p.add_argument("--wait", action="store_true", help="wait for another command on this workspace to end")
     return root
 
 
@@ -161,7 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if surplus:
             args.parser.surplus(surplus[0])
         args.argv = arguments
-        return getattr(importlib.import_module(COMMANDS[args.command]), args.command)(args)
+        with _reading(args):
+            return getattr(importlib.import_module(COMMANDS[args.command]), args.command)(args)
     except Usage as error:
         return _say(2, str(error), command, as_json)
     except BrokenPipeError:  # `athanor inspect | head`
@@ -179,6 +208,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 known = (known[0], known[1] + _kept(error, command))
             return _say(*known, command, as_json, error)
         return _say(1, f"'{command}' met a defect ({type(error).__name__}).{_kept(error, command)}", command, as_json, error)
+
+
+def _reading(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """While a command reads a workspace, nothing is removed from it."""
+    removes = getattr(args, "forgotten", False)  # `verify --forgotten` ends what an interrupted `forget` began
+    if args.command not in READERS or removes or not (args.workspace / "workspace.json").is_file():
+        return nullcontext()
+    from corpus.workspace import Workspace
+
+    return Workspace(args.workspace).reading(args.command)
 
 
 def _kept(error: BaseException, command: str) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from corpus.engine import Engine
+from corpus.forget import finish
+from corpus.keep import collect
 from corpus.outcome import Misuse, Stop
 from corpus.result import Nobody, StageResult
 from corpus.stage import Stage
@@ -44,12 +46,18 @@ def run(args: argparse.Namespace) -> int:
         idle = all(r.status in ("cached", "skipped") for r in planned)
         latest = workspace.latest_run(finished=True)
         if idle and latest is not None and not args.retry_failed and _same(planned, latest):
+            finish(workspace)
             return after.idle(workspace, latest, planned, args)
         recorded = Recorder(workspace, args, resolved, [s.name for s in engine.way])
         with recorded.watching():
             _work(engine, workspace, recorded, config, alone=idle or not config.prefect)
         done = workspace.run(recorded.id)
         promote(workspace, done)
+        finish(workspace)
+        if config.gc:
+            put_off = collect(workspace, quick=True).put_off
+            if put_off:
+                print(f"Nothing was tidied up: {put_off} reads the workspace.", file=sys.stderr)
     return after.told(workspace, done, config, args)
 
 
@@ -104,6 +112,7 @@ def _engine(workspace: Workspace, way: Sequence[Stage], config: RunConfig, args:
         refit=tuple(args.refit),
         retry_failed=args.retry_failed,
         allow_removals=args.allow_removals,
+        rehash=args.rehash,
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from corpus.compact import Merge
 from corpus.keep import collect
 from corpus.keep import verify as check
 from corpus.outcome import Misuse
@@ -52,7 +53,11 @@ def _remove(workspace: Workspace, given: str) -> str:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Every file of the store against its recorded sha256; 1 when something is wrong."""
+    """Every file of the store against its recorded sha256, or a search for what was forgotten; 1 when something is wrong."""
+    if args.forgotten:
+        from flows.proof import forgotten
+
+        return forgotten(args)
     count, wrong = check(Workspace.open(args.workspace))
     out = sys.stderr if args.json else sys.stdout
     for line in wrong:
@@ -65,19 +70,38 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def gc(args: argparse.Namespace) -> int:
-    """Remove what no kept run, pin or model needs."""
+    """Remove what no kept run, pin or model needs, and merge small parts."""
     workspace = Workspace.open(args.workspace)
-    with workspace.locked("gc"):
-        waste = collect(workspace, args.dry_run)
+    with workspace.locked("gc", args.wait):
+        done = collect(workspace, args.dry_run, wait=args.wait)
+    told = args.dry_run or bool(done.put_off)  # nothing was done
     out = sys.stderr if args.json else sys.stdout
-    total = sum(w.bytes for w in waste)
-    rows = [[str(w.path.relative_to(workspace.path)), tables.size(w.bytes), w.why] for w in sorted(waste, key=lambda w: (-w.bytes, w.path))]
-    if rows:
+    shown = [(w.path, w.bytes, w.why) for w in sorted(done.removed, key=lambda w: (-w.bytes, w.path))]
+    shown += [(m.shelf, m.bytes, f"{len(m.parts)} small parts, {m.rows:,} rows{_after(m)}") for m in done.merged]
+    if shown:
+        rows = [[str(path.relative_to(workspace.path)), tables.size(size), why] for path, size, why in shown]
         tables.show(("folder", "size", "why"), rows, out, right={"size"})
-    print(f"{'Would remove' if args.dry_run else 'Removed'} {len(waste):,} folders, {tables.size(total)}.", file=out)
+    parts = sum(len(m.parts) for m in done.merged)
+    print(
+        f"{'Would remove' if told else 'Removed'} {len(done.removed):,} folders, {tables.size(done.bytes)}; "
+        f"{'would merge' if told else 'merged'} {parts:,} small parts into {len(done.merged):,}.",
+        file=out,
+    )
+    if done.put_off:
+        print(f"The workspace is being read by {done.put_off}: nothing is removed meanwhile. Let it finish, or add --wait.", file=out)
     if args.json:
-        answer("gc", "planned" if args.dry_run else "done", bytes=total, removed=[{"folder": r[0], "why": r[2]} for r in rows])
+        removed = [{"folder": str(w.path.relative_to(workspace.path)), "bytes": w.bytes, "why": w.why} for w in done.removed]
+        merged = [
+            {"folder": str(m.shelf.relative_to(workspace.path)), "parts": len(m.parts), "rows": m.rows, "bytes": m.bytes, "after": m.after}
+            for m in done.merged
+        ]
+        status = "planned" if args.dry_run else "put_off" if done.put_off else "done"
+        answer("gc", status, bytes=done.bytes, removed=removed, merged=merged, readers=done.put_off)
     return 0
+
+
+def _after(merge: Merge) -> str:
+    return "" if merge.after is None else f", {tables.size(merge.after)} now"
 
 
 def ui(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import LENGTH
 
+import corpus.part
 import corpus.store
 from corpus.store import Shelf, committed, problems, read_record, rewrite, write_json
 from corpus.view import digests
@@ -96,12 +97,13 @@ def read_letters(rows, folder):
 
 
 BULKY = replace(LENGTH, name="bulky", measures=LETTERS, write_part=write_letters, read_part=read_letters)
+PLAIN = replace(BULKY, write_part=None, read_part=None)
 DOCUMENT = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xy"))
 CONTENT = st.one_of(st.none(), st.binary(max_size=4))  # None: a failure
 SHELVES = st.lists(st.dictionaries(DOCUMENT, CONTENT, min_size=1), min_size=1, max_size=6)
 
 
-def filled(store, shelves):
+def filled(store, shelves, stage=BULKY):
     shelf = Shelf(store, "bulky", "f")
     for content in shelves:
         found = [
@@ -109,7 +111,7 @@ def filled(store, shelves):
             | {"letters": None if data is None else list(data), "begin": None, "n": None if data is None else len(data)}
             for (id, of), data in content.items()
         ]
-        shelf.add(pa.Table.from_pylist(found, schema=corpus.store.shelf_schema(BULKY)), BULKY, {"version": 1})
+        shelf.add(pa.Table.from_pylist(found, schema=corpus.store.shelf_schema(stage)), stage, {"version": 1})
     return shelf
 
 
@@ -122,17 +124,23 @@ def looked_up(store):
     for key, spot in zip(keys, at.to_pylist(), strict=True):
         if spot is not None:
             entry = shelf.index().slice(spot, 1).to_pylist()[0]
-            rows = read_letters(shelf.take(pa.array([spot]), LETTERS.names), shelf.parts()[entry["part"]])
-            letters = rows["letters"].to_pylist()[0]
+            rows, part = shelf.take(pa.array([spot]), LETTERS.names), shelf.parts()[entry["part"]]
+            bulky = (part / "letters.bin").exists()
+            letters = (read_letters(rows, part) if bulky else rows)["letters"].to_pylist()[0]
             found[key] = None if entry["failure"] else bytes(letters)
     return found
 
 
-@given(shelves=SHELVES, chosen=st.sets(st.integers(0, 5), min_size=1), out=st.sets(st.sampled_from("abcdefgh"), max_size=3))
-@settings(max_examples=60, deadline=None)
-def test_rewriting_any_parts_changes_no_look_up_but_of_what_is_left_out(tmp_path_factory, shelves, chosen, out):
+@given(
+    shelves=SHELVES,
+    chosen=st.sets(st.integers(0, 5), min_size=1),
+    out=st.sets(st.sampled_from("abcdefgh"), max_size=3),
+    stage=st.sampled_from((BULKY, PLAIN)),
+)
+@settings(max_examples=40, deadline=None)
+def test_rewriting_any_parts_changes_no_look_up_but_of_what_is_left_out(tmp_path_factory, shelves, chosen, out, stage):
     store = tmp_path_factory.mktemp("store")
-    shelf = filled(store, shelves)
+    shelf = filled(store, shelves, stage)
     expected = {}
     for content in shelves:
         expected |= content
@@ -186,3 +194,26 @@ def test_a_part_with_files_that_nobody_can_read_is_left_alone(tmp_path):
         (folder / "tokens.bin").write_text("x")
     with pytest.raises(ValueError, match="does not say how they are read"):
         rewrite(tmp_path, shelf.parts())
+
+
+@given(data=st.data(), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_any_rows_in_any_order_are_read_whatever_is_kept_in_memory(tmp_path_factory, data, sizes):
+    store = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(corpus.part, "GROUP_ROWS", (4, 4))
+        m.setattr(corpus.part, "_GROUPS", corpus.part._Recent(2000))
+        shelf, contents = Shelf(store, "length", "f"), []
+        for size in sizes:
+            ns = list(range(len(contents), len(contents) + size))
+            shelf.add(rows([f"{n:05d}" for n in ns], ns), LENGTH, {})
+            contents += ns
+        for _ in range(4):
+            wanted = data.draw(st.lists(st.sampled_from(contents), max_size=50))
+            at = shelf.locate(
+                pa.chunked_array([[f"{n:05d}" for n in wanted]], pa.string()), pa.chunked_array([["x"] * len(wanted)], pa.string())
+            )
+            assert shelf.take(at, ["n"])["n"].to_pylist() == wanted
+            assert corpus.part._GROUPS.bytes <= 2000
+        new = rewrite(store, shelf.parts())
+        assert corpus.part.read_all(new)["n"].to_pylist() == contents

@@ -257,9 +257,15 @@ def test_verify_finds_an_altered_file(home):
     assert home.ask("verify")["problems"]
 
 
-def test_gc_tells_before_it_removes_and_the_next_run_measures_nothing(home):
+def test_a_run_leaves_no_more_than_gc_would_keep(home):
     for top in range(1, 6):
         home.run("--set", f"vocabulary.top={top}")
+    assert home.ask("gc", "--dry-run")["removed"] == []
+
+
+def test_gc_tells_before_it_removes_and_the_next_run_measures_nothing(home):
+    for top in range(1, 6):
+        home.run("--set", f"vocabulary.top={top}", "--set", "run.gc=false")
     planned = home.ask("gc", "--dry-run")
     assert planned["removed"] and all((home.workspace / w["folder"]).is_dir() for w in planned["removed"])
     home.ask("gc")

@@ -56,5 +56,9 @@ def test_a_block_held_out_is_packed_apart_and_read_as_validation(tmp_path, token
     found = {i: reader.decode(held.read(n).tolist()) for n, i in enumerate(held.ids)}
     assert found == {book["id"]: block, other["id"]: other["text"]}
     assert held.bytes == len(block.encode()) + len(other["text"].encode())
-    ((folder, _),) = view.parts()
+    ((folder, rows),) = view.parts()
     assert read_header(folder / FILE)[0].bytes == len(train.encode()) + held.bytes
+    read = pack.read_part(rows, folder)
+    (tmp_path / "again").mkdir()
+    again = pack.write_part(read, tmp_path / "again")
+    assert (tmp_path / "again" / FILE).read_bytes() == (folder / FILE).read_bytes() and again.equals(rows), "nothing is lost in moving"
