@@ -214,6 +214,11 @@ class _Eraser:
     def exports(self, victims: set[str]) -> None:
         """Exports of a removed view, or that hold something: removed, whatever lies there beside them is left."""
         digests = {(read_record(self.store / v) or {}).get("digest") for v in victims}
+        for entry in self.workspace.memory.get("exports", ()):  # what a killed export left beside its place
+            place = (self.workspace.path / entry["path"]).resolve()
+            for half in (place.with_name(f".{place.name}.{end}") for end in ("partial", "replaced")):
+                if half.is_dir() and not self.dry:
+                    shutil.rmtree(half)
         for path, place in self._exports():
             record = read_record(place) or {}
             if record.get("digest", "") not in digests and not any(self._holds(f) for f in _files(place)):

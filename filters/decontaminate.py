@@ -18,7 +18,7 @@ from typing import Any
 
 from corpus.canonical import digest_stream
 from corpus.outcome import Misuse
-from filters.dedup.signature import count_words, grams, normal_form
+from filters.dedup.signature import count_words, distinct, grams, normal_form
 
 RUN, SHORTEST = 13, 8
 _KINDS = (".jsonl", ".ndjson", ".json", ".txt", ".md", ".csv", ".tsv", ".parquet")
@@ -97,15 +97,15 @@ class Index:
                 words = count_words(codes)
                 if words < SHORTEST:
                     continue
-                distinct = np.unique(grams(codes, RUN))
-                runs[min(RUN, words)].append((distinct, len(self.names)))
+                own = distinct(grams(codes, RUN))
+                runs[min(RUN, words)].append((own, len(self.names)))
                 self.names.append(f"{name}:{number}")
-                sizes.append(len(distinct))
+                sizes.append(len(own))
         self._sizes = np.array(sizes, np.int64)
         self._runs: dict[int, tuple[Any, Any]] = {}
         for length, found in runs.items():
-            keys = np.concatenate([distinct for distinct, _ in found])
-            owners = np.repeat([owner for _, owner in found], [len(distinct) for distinct, _ in found])
+            keys = np.concatenate([own for own, _ in found])
+            owners = np.repeat([owner for _, owner in found], [len(own) for own, _ in found])
             order = np.argsort(keys, kind="stable")
             self._runs[length] = keys[order], owners[order]
 
@@ -119,7 +119,7 @@ class Index:
         for length, (keys, owners) in self._runs.items():
             if words < length:
                 continue
-            own = np.unique(grams(codes, length))
+            own = distinct(grams(codes, length))
             left, right = np.searchsorted(keys, own, "left"), np.searchsorted(keys, own, "right")
             for a, b in zip(left[right > left].tolist(), right[right > left].tolist(), strict=True):
                 hits[owners[a:b]] += 1

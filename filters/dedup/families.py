@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from filters.dedup.signature import distinct
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     Uint32s = npt.NDArray[np.uint32]
 
 GROUP = 64
-_ROWS = 4096  # signatures at a time
+_ROWS = 1 << 14  # signatures at a time
 BATCH = 1 << 22  # candidate pairs at a time
 
 
@@ -122,11 +124,11 @@ def candidates(keys: Uint64s) -> Iterator[Ints]:
             found.append(codes)
             fresh += len(codes)
             if fresh > BATCH:
-                found, fresh = [np.unique(np.concatenate(found))], 0
+                found, fresh = [distinct(np.concatenate(found))], 0
                 if len(found[0]) > BATCH:
                     yield np.stack(np.divmod(found.pop(), n), axis=1)
     if found:
-        yield np.stack(np.divmod(np.unique(np.concatenate(found)), n), axis=1)
+        yield np.stack(np.divmod(distinct(np.concatenate(found)), n), axis=1)
 
 
 def _sharing(band: Uint64s, n: int) -> Iterator[Ints]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Uint64s = npt.NDArray[np.uint64]
     Uint32s = npt.NDArray[np.uint32]
+    Numbers = TypeVar("Numbers", Uint32s, Uint64s, Ints)
 
 SPACE = 32
 _BASE = 0x9E3779B97F4A7C15  # odd: it has an inverse mod 2^64
@@ -139,6 +140,16 @@ def shingles(codes: Uint32s, size: int) -> Uint32s:
     import numpy as np
 
     return (grams(codes, size) >> np.uint64(32)).astype(np.uint32)
+
+
+def distinct(numbers: Numbers) -> Numbers:
+    """The distinct ones of these numbers, in order. (numpy's own takes several times as long for integers.)"""
+    import numpy as np
+
+    ordered = np.sort(numbers)
+    fresh = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    return ordered[fresh]
 
 
 def shingle_hash(shingle: bytes) -> int:

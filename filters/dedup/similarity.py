@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from filters.dedup.families import components, flattened
-from filters.dedup.signature import normal_form, shingles
+from filters.dedup.signature import distinct, normal_form, shingles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,22 +22,17 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
     Uint32s = npt.NDArray[np.uint32]
-    Filter = Callable[[Ints], npt.NDArray[np.bool_]]
+    Bools = npt.NDArray[np.bool_]
+    Filter = Callable[[Ints], Bools]
 
 CHUNK = 1 << 25  # words of texts whose shingles are in memory together (4 bytes each)
 _READ = 1 << 20  # words of texts in memory together
-_SMALL = 8  # texts among which every candidate pair is compared: one of them survives, and its similarities are wanted
+_SMALL = 8  # texts among which every candidate pair is compared: one survives, and its similarities to the others are wanted
 
 
 def shingle_set(text: str, size: int) -> Uint32s:
     """Distinct hashes, in order, of the shingles of a text."""
-    import numpy as np
-
-    hashes = shingles(normal_form(text), size)
-    hashes.sort()
-    fresh = np.ones(len(hashes), bool)
-    np.not_equal(hashes[1:], hashes[:-1], out=fresh[1:])
-    return hashes[fresh]
+    return distinct(shingles(normal_form(text), size))
 
 
 def jaccard(a: Uint32s, b: Uint32s) -> float:
@@ -77,7 +72,7 @@ class Texts:
     def families(self, batches: Iterable[Ints], plausible: Filter, threshold: float) -> tuple[Ints, Known]:
         """(int64 [texts]: the smallest member of each one's family, the similarities of pairs at or above the threshold).
 
-        batches: candidate pairs [n, 2], first < second. plausible: which of some pairs are worth reading.
+        batches: candidate pairs [n, 2], first < second, in order. plausible: which of some pairs are worth reading.
         """
         import numpy as np
 
@@ -90,22 +85,31 @@ class Texts:
                 root[text] = text = root[root[text]]
             return text
 
-        for pairs in batches:
+        def link(pairs: Ints, group: Ints, crowded: Bools) -> None:
             settled = flattened(np.array(root))
-            pairs = pairs[settled[pairs[:, 0]] != settled[pairs[:, 1]]]
-            pairs = pairs[plausible(pairs)]
-            component = components(size, pairs)
-            crowded = (np.bincount(component, minlength=size) > _SMALL)[component[pairs[:, 0]]]
-            order = np.lexsort((pairs[:, 0], pairs[:, 1], component[pairs[:, 0]]))
-            for chunk, sets in self._chunks(order, pairs):
-                for (first, second), skip in zip(pairs[chunk].tolist(), crowded[chunk].tolist(), strict=True):
+            some = np.flatnonzero(~crowded | (settled[pairs[:, 0]] != settled[pairs[:, 1]]))
+            some = some[plausible(pairs[some])]
+            pairs, group, crowded = pairs[some], group[some], crowded[some]
+            for chunk, sets in self._chunks(np.lexsort((pairs[:, 0], pairs[:, 1], group)), pairs):
+                for (first, second), many in zip(pairs[chunk].tolist(), crowded[chunk].tolist(), strict=True):
                     a, b = find(first), find(second)
-                    if a == b and skip:
+                    if many and a == b:
                         continue
                     similarity = jaccard(sets[first], sets[second])
                     if similarity >= threshold:
                         root[max(a, b)] = min(a, b)
                         known.add(first, second, similarity)
+
+        for pairs in batches:
+            settled = flattened(np.array(root))
+            pairs = pairs[settled[pairs[:, 0]] != settled[pairs[:, 1]]]
+            component = components(size, pairs)
+            group = component[pairs[:, 0]]
+            crowded = (np.bincount(component, minlength=size) > _SMALL)[group]
+            star = np.zeros(len(pairs), bool)
+            star[np.unique(pairs[:, 1], return_index=True)[1]] = True  # each text with the smallest one: may settle them all
+            for round in (star | ~crowded, crowded & ~star):
+                link(pairs[round], group[round], crowded[round])
         return flattened(np.array(root, np.int64)), known
 
     def _chunks(self, order: Ints, pairs: Ints) -> Iterator[tuple[Ints, dict[int, Uint32s]]]:
@@ -118,7 +122,7 @@ class Texts:
         cost[first] = self.words[ordered[first]]
         chunk = np.cumsum(cost)[1::2] // CHUNK
         for piece in np.split(order, np.flatnonzero(np.diff(chunk)) + 1) if len(order) else ():
-            wanted = np.unique(pairs[piece])
+            wanted = distinct(pairs[piece].ravel())
             block = np.cumsum(self.words[wanted]) // _READ
             sets: dict[int, Uint32s] = {}
             for some in np.split(wanted, np.flatnonzero(np.diff(block)) + 1):

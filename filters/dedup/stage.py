@@ -52,7 +52,7 @@ class DedupConfig:
     shingle_words: int = measured(5, "words of a shingle")
     near: bool = decided(True, "remove near duplicates, too")
     threshold: float = decided(0.8, "Jaccard similarity of shingles from which on two documents are near duplicates")
-    false_negatives: float = decided(0.95, "weight, 0..1, of missing a pair against checking one in vain; chooses the bands")
+    false_negatives: float = decided(0.998, "weight, 0..1, of missing a pair against checking one in vain; chooses the bands")
     min_words: int = decided(20, "documents with fewer words are compared exactly only")
     template_above: int = decided(20, "a family of more distinct texts than this is a template: reported, not collapsed")
     collapse_templates: bool = decided(False, "keep one document of a template, too")
@@ -119,7 +119,9 @@ def elect(config: DedupConfig, rows: pa.Table, texts: Texts) -> list[Outcome]:
         for number, row, best, value, exact, head, lot, members, form in block:
             if number == best:
                 fields = {"family": ids[head], "lot": lot, "family_size": members}
-                outcomes[row] = Outcome(detail=f"one of {members} texts of a template" if form else "", fields=fields)
+                outcomes[row] = kept(**fields)
+                if form:
+                    outcomes[row] = Outcome("kept", "template", members, config.template_above, f"one of {members} texts of it", fields)
             elif exact:
                 outcomes[row] = rejected("exact_duplicate", 1.0, 1.0, f"same text as {ids[best]}")
             else:
