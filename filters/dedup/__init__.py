@@ -1,1 +1,2 @@
-"""Duplicates: signatures of texts (signature.py), families of texts (families.py), the election of survivors (stage.py)."""
+"""Duplicates: signatures of texts (signature.py), candidates (families.py), true similarity and
+families (similarity.py), the election of survivors (stage.py)."""

@@ -10,7 +10,7 @@ Limits: shingles are compared by 32-bit hashes: of two unrelated texts of a mill
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filters.dedup.families import components, flattened
 from filters.dedup.signature import distinct, normal_form, shingles
@@ -66,7 +66,7 @@ class Texts:
         out = np.empty(len(pairs))
         order = np.lexsort((pairs[:, 1], pairs[:, 0]))
         for chunk, sets in self._chunks(order, pairs):
-            out[chunk] = [jaccard(sets[first], sets[second]) for first, second in pairs[chunk].tolist()]
+            out[chunk] = [jaccard(sets[first], sets[second]) for first, second in plain_rows(pairs[chunk, 0], pairs[chunk, 1])]
         return out
 
     def families(self, batches: Iterable[Ints], plausible: Filter, threshold: float) -> tuple[Ints, Known]:
@@ -91,7 +91,7 @@ class Texts:
             some = some[plausible(pairs[some])]
             pairs, group, crowded = pairs[some], group[some], crowded[some]
             for chunk, sets in self._chunks(np.lexsort((pairs[:, 0], pairs[:, 1], group)), pairs):
-                for (first, second), many in zip(pairs[chunk].tolist(), crowded[chunk].tolist(), strict=True):
+                for first, second, many in plain_rows(pairs[chunk, 0], pairs[chunk, 1], crowded[chunk]):
                     a, b = find(first), find(second)
                     if many and a == b:
                         continue
@@ -129,6 +129,12 @@ class Texts:
                 for number, text in zip(some.tolist(), self.read(some), strict=True):
                     sets[number] = shingle_set(text, self.shingle_words)
             yield piece, sets
+
+
+def plain_rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    """Rows of these columns as plain numbers, few at a time: as Python's they take ten times the memory."""
+    for start in range(0, len(columns[0]), 1 << 14):
+        yield from zip(*(column[start : start + (1 << 14)].tolist() for column in columns), strict=True)
 
 
 class Known:

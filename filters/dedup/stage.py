@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 
 PASSED = kept()
-_ROWS = 1 << 14  # outcomes made at a time
 
 
 @dataclass(frozen=True)
@@ -114,19 +113,17 @@ def elect(config: DedupConfig, rows: pa.Table, texts: Texts) -> list[Outcome]:
 
     outcomes: list[Outcome] = [PASSED] * len(ids)
     columns = (np.arange(len(ids)), order, survivor, compared, text == text[survivor], family, largest[family], size, template)
-    for start in range(0, len(ids), _ROWS):
-        block = zip(*(c[start : start + _ROWS].tolist() for c in columns), strict=True)
-        for number, row, best, value, exact, head, lot, members, form in block:
-            if number == best:
-                fields = {"family": ids[head], "lot": lot, "family_size": members}
-                outcomes[row] = kept(**fields)
-                if form:
-                    outcomes[row] = Outcome("kept", "template", members, config.template_above, f"one of {members} texts of it", fields)
-            elif exact:
-                outcomes[row] = rejected("exact_duplicate", 1.0, 1.0, f"same text as {ids[best]}")
-            else:
-                through = "" if value >= config.threshold else ", through others of its family"
-                outcomes[row] = rejected("near_duplicate", value, config.threshold, f"near duplicate of {ids[best]}{through}")
+    for number, row, best, value, exact, head, lot, members, form in similarity.plain_rows(*columns):
+        if number == best:
+            fields = {"family": ids[head], "lot": lot, "family_size": members}
+            outcomes[row] = kept(**fields)
+            if form:
+                outcomes[row] = Outcome("kept", "template", members, config.template_above, f"one of {members} texts of it", fields)
+        elif exact:
+            outcomes[row] = rejected("exact_duplicate", 1.0, 1.0, f"same text as {ids[best]}")
+        else:
+            through = "" if value >= config.threshold else ", through others of its family"
+            outcomes[row] = rejected("near_duplicate", value, config.threshold, f"near duplicate of {ids[best]}{through}")
     return outcomes
 
 
