@@ -28,11 +28,11 @@ SESSIONS: set[int] = set()  # of all runs started here
 TORN = """
 import os, signal, sys
 import corpus.store
-whole = corpus.store._sealed
+whole = corpus.store.sealed
 def sealed(path):
     os.kill(os.getpid(), signal.SIGKILL) if path.name == "rows.parquet" else None
     return whole(path)
-corpus.store._sealed = sealed
+corpus.store.sealed = sealed
 from flows.cli import main
 main(sys.argv[1:])
 """

@@ -16,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,26 @@ def athanor(texts: list[str], work: Path) -> list[int]:
     return [int(outcomes[n].fields["family"]) for n in survivor]
 
 
-def _datasketch(texts: list[str], verified: bool) -> list[int]:
-    from datasketch import MinHash, MinHashLSH
-
-    lsh = MinHashLSH(num_perm=CONFIG.permutations, params=SHAPE)
+def _families(texts: list[str], sketched: Callable[[list[str]], Any], lsh: Any, verified: bool) -> list[int]:
+    """Each text is looked up among those before it, then added; `verified`: candidates count from the threshold on."""
     sketches, pairs = [], []
     for n, text in enumerate(texts):
-        sketch = MinHash(CONFIG.permutations)
-        sketch.update_batch([s.encode() for s in shingled(text)])
+        sketch = sketched(shingled(text))
         sketches.append(sketch)
         pairs += [(other, n) for other in lsh.query(sketch) if not verified or sketch.jaccard(sketches[other]) >= CONFIG.threshold]
         lsh.insert(n, sketch)
     return joined(len(texts), pairs)
+
+
+def _datasketch(texts: list[str], verified: bool) -> list[int]:
+    from datasketch import MinHash, MinHashLSH
+
+    def sketched(strings: list[str]) -> Any:
+        sketch = MinHash(CONFIG.permutations)
+        sketch.update_batch([s.encode() for s in strings])
+        return sketch
+
+    return _families(texts, sketched, MinHashLSH(num_perm=CONFIG.permutations, params=SHAPE), verified)
 
 
 def datasketch(texts: list[str], work: Path) -> list[int]:
@@ -100,15 +109,13 @@ def _rensa(texts: list[str], verified: bool) -> list[int]:
     import rensa
 
     permutations = SHAPE[0] * SHAPE[1]
-    lsh = rensa.RMinHashLSH(threshold=CONFIG.threshold, num_perm=permutations, num_bands=SHAPE[0])
-    sketches, pairs = [], []
-    for n, text in enumerate(texts):
+
+    def sketched(strings: list[str]) -> Any:
         sketch = rensa.RMinHash(num_perm=permutations, seed=1)
-        sketch.update(shingled(text))
-        sketches.append(sketch)
-        pairs += [(other, n) for other in lsh.query(sketch) if not verified or sketch.jaccard(sketches[other]) >= CONFIG.threshold]
-        lsh.insert(n, sketch)
-    return joined(len(texts), pairs)
+        sketch.update(strings)
+        return sketch
+
+    return _families(texts, sketched, rensa.RMinHashLSH(threshold=CONFIG.threshold, num_perm=permutations, num_bands=SHAPE[0]), verified)
 
 
 def rensa(texts: list[str], work: Path) -> list[int]:
@@ -147,10 +154,10 @@ def datatrove_words(blanks: bool) -> Any:
             return text.split()
 
         def sent_tokenize(self, text: str) -> list[str]:
-            raise NotImplementedError
+            return text.splitlines()
 
         def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-            raise NotImplementedError
+            return [match.span() for match in re.finditer(r"\S+", text)]
 
     return Blanks() if blanks else "ita"
 

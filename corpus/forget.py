@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.part import ROWS, read_rows, write_rows
-from corpus.store import RECORD, committed, discard, found_parts, read_record, rewrite, successor, write_file, write_json
+from corpus.store import RECORD, committed, discard, found_parts, halves, read_record, rewrite, successor, write_file, write_json
 from corpus.taint import artifacts, fitted, in_use, tainted
 from corpus.tombstones import KEY, STONES, Tombstones
-from corpus.traces import Search
+from corpus.traces import HELD, Search
 from corpus.workspace import Workspace
 
 __all__ = ["Erased", "Tombstones", "erase", "finish", "tainted"]
@@ -216,7 +216,7 @@ class _Eraser:
         digests = {(read_record(self.store / v) or {}).get("digest") for v in victims}
         for entry in self.workspace.memory.get("exports", ()):  # what a killed export left beside its place
             place = (self.workspace.path / entry["path"]).resolve()
-            for half in (place.with_name(f".{place.name}.{end}") for end in ("partial", "replaced")):
+            for half in halves(place):
                 if half.is_dir() and not self.dry:
                     shutil.rmtree(half)
         for path, place in self._exports():
@@ -278,7 +278,7 @@ class _Eraser:
     def _holds(self, path: Path) -> bool:
         if path.suffix == ".parquet":
             found, _ = self.search.table(path)
-            return bool(found.ids) or self.search.share(found) >= 0.5
+            return bool(found.ids) or self.search.share(found) >= HELD
         found = self.search.file(path)
         return bool(found.ids or found.runs)
 

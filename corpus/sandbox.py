@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -60,10 +60,14 @@ class Worker:
         self.ready = False
         self.since = time.monotonic()  # when the document in flight (or the set-up) began
         self.cpu = 0.0  # CPU seconds of the process at that moment
-        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sender = threading.Thread(target=self._send, daemon=True)
         self._sender.start()
-        self._outbox.put(pickle.dumps((kind, stage, inputs, rest or {})))
+        self._post((kind, stage, inputs, rest or {}))
+
+    def _post(self, message: Any) -> None:
+        """As `Connection.send`, without waiting. What cannot be sent is an error here and now, not in the thread."""
+        self._outbox.put(ForkingPickler.dumps(message))
 
     def _send(self) -> None:
         """Sending waits until the child reads; the child may first want its answers read. So it has a thread of its own."""
@@ -76,7 +80,7 @@ class Worker:
         if not self.pending:
             self.since = time.monotonic()
         self.pending.extend(documents)
-        self._outbox.put(pickle.dumps(documents))
+        self._post(documents)
 
     def exceeded(self, deadline: float, memory: int) -> tuple[str, str] | None:
         """The limit that the document in flight has passed: (reason, detail)."""

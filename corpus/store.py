@@ -57,7 +57,7 @@ def committed(store: Path, target: Path, record: dict[str, Any]) -> Iterator[Pat
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        record["files"] = {str(f.relative_to(temporary)): _sealed(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
+        record["files"] = {str(f.relative_to(temporary)): sealed(f) for f in sorted(temporary.rglob("*")) if f.is_file()}
         record["created"] = round(time.time(), 3)
         write_file(temporary / RECORD, json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode())
         _sync(temporary)
@@ -69,6 +69,11 @@ def committed(store: Path, target: Path, record: dict[str, Any]) -> Iterator[Pat
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(temporary.with_suffix(".old"), ignore_errors=True)
+
+
+def halves(place: Path) -> tuple[Path, Path]:
+    """Beside a folder outside the store while it is written: the unfinished one, and the earlier one it replaces."""
+    return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.replaced")
 
 
 def discard(store: Path, folder: Path) -> None:
@@ -118,7 +123,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _sealed(path: Path) -> dict[str, Any]:
+def sealed(path: Path) -> dict[str, Any]:
+    """What a record says of a file, which is flushed to the disk."""
     with open(path, "rb") as f:
         os.fsync(f.fileno())
     return {"sha256": sha256(path), "bytes": path.stat().st_size}

@@ -143,10 +143,6 @@ class Tombstones:
         """Those of these ids that were forgotten."""
         return {i for i in ids if self._hash(i) in self._stones} if self._stones else set()
 
-    def stone(self, id: str) -> str:
-        """The keyed hash under which an id is known here."""
-        return self._hash(id)
-
     @cached_property
     def words(self) -> WordHashes:
         """Hashes of words under this workspace's key."""

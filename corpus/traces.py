@@ -30,6 +30,7 @@ _HEX = re.compile(rb"[0-9a-fA-F]{32,}")
 _TAGS = re.compile(r"<[^>]*>")
 _CLEAN = 2_000_000  # ids found clean that are remembered
 _BATCH = 128  # rows of a table read at a time
+HELD = 0.5  # part of a text's known runs from which on a table holds it
 _PIECE = 4 << 20  # characters of text looked at in one go
 
 

@@ -7,7 +7,7 @@ before compression; both depend on the rows alone, so equal rows in equal order 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,9 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 class Written:
     """The Parquet files as they grow, and what they hold."""
 
-    def __init__(self, folder: Path, there: Sequence[str], shard: int, source: Callable[[str], str] | None) -> None:
-        """there: the small fields that the corpus has. source: id -> the name of its source, where they do not say it."""
-        self.folder, self.shard, self.source, self.left_out = folder, shard, source, 0
+    def __init__(self, folder: Path, there: Sequence[str], shard: int) -> None:
+        """there: the small fields that the corpus has. shard: bytes of text in a file."""
+        self.folder, self.shard, self.left_out = folder, shard, 0
         named = [pa.field(name, kind) for name, kind in SMALL.items() if name in there]
         held = [pa.field("held", pa.bool_())] if "held" in there else []
         numbers = [pa.field("licences", pa.list_(pa.string())), pa.field("n_chars", pa.int64()), pa.field("n_bytes", pa.int64()), *held]
@@ -89,8 +89,6 @@ class Written:
             self._add("languages", ([lang or "und"] for lang in rows["lang"].to_pylist()), whole, sizes)
         if "source" in rows.column_names:
             self._add("sources", ([name or ""] for name in rows["source"].to_pylist()), whole, sizes)
-        elif self.source is not None:
-            self._add("sources", ([self.source(id)] for id in rows["id"].to_pylist()), whole, sizes)
         self._add("licences", rows["licences"].to_pylist(), whole, sizes)
 
     def _add(self, what: str, names: Iterable[list[str]], whole: list[bool], sizes: list[int]) -> None:

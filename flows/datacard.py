@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pyarrow.compute as pc
-
 from corpus.view import ViewReader
 from corpus.workspace import Run
-from flows import report_data, results, tables
+from flows import report_data, tables
 from flows.licences import RESERVED
 
 LOADED = {"train": "train", "val": "validation"}  # split as files call it -> as loaders do
@@ -155,11 +153,9 @@ def _personal(run: Run) -> str:
 def _duplicates(run: Run) -> str:
     found = report_data.duplicates(run)
     rows = [(reason, tables.number(n)) for reason, n in found[0].items()] if found else []
-    for view in results.views(run).values():
-        if "paragraphs_cut" in view.record.get("elected", ()):
-            cut = view.outcomes()["paragraphs_cut"]
-            rows.append(("paragraphs removed as boilerplate", tables.number(pc.sum(cut).as_py() or 0)))
-            rows.append(("documents they were removed from", tables.number(len(cut) - cut.null_count)))
+    if cut := report_data.boilerplate(run):
+        rows.append(("paragraphs removed as boilerplate", tables.number(cut[0])))
+        rows.append(("documents they were removed from", tables.number(cut[1])))
     return _table(("what", "count"), rows, right=(1,))
 
 
@@ -244,7 +240,7 @@ def _shown(value: Any) -> str:
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: int | Sequence[int] = ()) -> str:
     """A Markdown table, or nothing. right: the columns aligned right, or how many of the last ones are."""
-    rows = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[" ".join(str(cell).split()).replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows]
     if not rows:
         return ""
     aligned = range(len(columns) - right, len(columns)) if isinstance(right, int) else right

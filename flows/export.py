@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.outcome import Misuse
-from corpus.store import RECORD, read_record, sha256, write_file
+from corpus.store import RECORD, halves, read_record, sealed, write_file
 from corpus.workspace import Workspace
 
 KINDS = {"corpus": "flows.export_corpus"}  # kind -> the module whose `export` does it
@@ -43,7 +43,7 @@ def exported(workspace: Workspace, out: Path, run: str, record: dict[str, Any]) 
     """
     out = out.resolve()
     _checked(workspace, out)
-    temporary, old = (out.with_name(f".{out.name}.{what}") for what in ("partial", "replaced"))
+    temporary, old = halves(out)
     before = workspace.memory.get("exports", [])
     path = os.path.relpath(out, workspace.path)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -53,7 +53,7 @@ def exported(workspace: Workspace, out: Path, run: str, record: dict[str, Any]) 
         temporary.mkdir(parents=True)
         yield temporary
         files = sorted(f for f in temporary.rglob("*") if f.is_file())
-        record |= {"kind": "export", "format": FORMAT, "files": {str(f.relative_to(temporary)): _sealed(f) for f in files}}
+        record |= {"kind": "export", "format": FORMAT, "files": {str(f.relative_to(temporary)): sealed(f) for f in files}}
         write_file(temporary / RECORD, (json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
         if out.exists():
             os.rename(out, old)
@@ -93,9 +93,3 @@ def _ours(out: Path) -> bool:
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sealed(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as f:
-        os.fsync(f.fileno())
-    return {"sha256": sha256(path), "bytes": path.stat().st_size}

@@ -31,7 +31,7 @@ from corpus.outcome import Misuse, Stop
 from corpus.tombstones import Tombstones
 from corpus.view import ViewReader
 from corpus.workspace import Run, Workspace
-from flows import datacard, licences, results, sql, tables
+from flows import datacard, licences, results, tables
 from flows.cli import answer
 from flows.corpus_files import SMALL, Written
 from flows.export import exported
@@ -97,8 +97,7 @@ def write(workspace: Workspace, run: Run, view: ViewReader, out: Path, options: 
     """Write the folder `out`; returns the counts of its record. The caller holds the workspace's lock."""
     record: dict[str, Any] = {"export": "corpus", "run": run.id, "digest": view.digest, "options": asdict(options)}
     with exported(workspace, out, run.id, record) as folder:
-        source = _sources(workspace, run, view)
-        written = Written(folder, view.table().column_names, options.shard_mb * 1_000_000, source)
+        written = Written(folder, view.table().column_names, options.shard_mb * 1_000_000)
         with _watched("read") as progress:
             train, val = _shuffled(folder / ".shuffle", view, written, options, progress)
         with _watched("write") as progress:
@@ -167,15 +166,6 @@ def _rows(document: Document, key: int, wanted: bool) -> Iterator[tuple[str, Doc
             yield where, None
         else:
             yield where, row | {"text": piece, "n_chars": sum(map(len, said)), "n_bytes": sum(len(s.encode()) for s in said)}
-
-
-def _sources(workspace: Workspace, run: Run, view: ViewReader) -> Callable[[str], str] | None:
-    """id -> the name of the source it was found in, from ingest's table; None where the view says it itself, or nobody does."""
-    locators = sql.beside(run, "locators") if "source" not in view.table().column_names else None
-    if locators is None:
-        return None
-    known = dict(zip(*(locators[c].to_pylist()[::-1] for c in ("id", "source")), strict=True))
-    return lambda id: known.get(id, "")
 
 
 @contextlib.contextmanager

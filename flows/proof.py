@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 from corpus.forget import finish, tainted
 from corpus.outcome import Stop
 from corpus.part import ROWS
-from corpus.store import RECORD
+from corpus.store import RECORD, halves
 from corpus.tombstones import KEY, Tombstones
-from corpus.traces import Found, Search
+from corpus.traces import HELD, Found, Search
 from corpus.workspace import Workspace
 from flows import tables
 from flows.cli import answer
@@ -36,7 +36,6 @@ from packer.shards import open_shard
 if TYPE_CHECKING:
     from packer.bpe import Tokenizer
 
-HELD = 0.5  # part of a text's known runs from which on a table holds it
 KINDS = {
     ".parquet": "tables",
     ".json": "records",
@@ -117,7 +116,7 @@ class _Searcher:
 
     def _files(self) -> Iterator[Path]:
         exports = [(self.workspace.path / e["path"]).resolve() for e in self.workspace.memory.get("exports", ())]
-        outside = [e for e in exports if not e.is_relative_to(self.workspace.path)]
+        outside = [f for e in exports for f in (e, *halves(e)) if not e.is_relative_to(self.workspace.path)]
         for folder in [self.workspace.path, *outside]:
             yield from (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink() and p.name != KEY)
 

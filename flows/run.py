@@ -46,19 +46,22 @@ def run(args: argparse.Namespace) -> int:
         idle = all(r.status in ("cached", "skipped") for r in planned)
         latest = workspace.latest_run(finished=True)
         if idle and latest is not None and not args.retry_failed and _same(planned, latest):
-            finish(workspace)
+            _tidy(workspace, gc=False)
             return after.idle(workspace, latest, planned, args)
         recorded = Recorder(workspace, args, resolved, [s.name for s in engine.way])
         with recorded.watching():
             _work(engine, workspace, recorded, config, alone=idle or not config.prefect)
         done = workspace.run(recorded.id)
         promote(workspace, done)
-        finish(workspace)
-        if config.gc:
-            put_off = collect(workspace, quick=True).put_off
-            if put_off:
-                print(f"Nothing was tidied up: {put_off} reads the workspace.", file=sys.stderr)
+        _tidy(workspace, config.gc)
     return after.told(workspace, done, config, args)
+
+
+def _tidy(workspace: Workspace, gc: bool) -> None:
+    """Finish what an interrupted `forget` left, and remove what nothing needs; put off, and said, while somebody reads."""
+    readers = finish(workspace).put_off or (collect(workspace, quick=True).put_off if gc else "")
+    if readers:
+        print(f"Nothing was tidied up: {readers} reads the workspace.", file=sys.stderr)
 
 
 def plan(args: argparse.Namespace) -> int:

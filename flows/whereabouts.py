@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.outcome import Misuse
+from corpus.part import read_all
 from corpus.sources import File, hashed
 from corpus.store import RECORD, found_parts, read_record
 from corpus.tombstones import Tombstones
@@ -118,7 +119,7 @@ class Whereabouts:
             found |= set(locators.filter(pc.starts_with(locators["id"], beginning))["id"].to_pylist())
         for shelf in {p.parent.parent for p in self.workspace.store.glob(f"*/*/part-*/{RECORD}")}:
             for part in found_parts(shelf):
-                table = pq.read_table(part / "rows.parquet", columns=["id"])
+                table = read_all(part, ["id"])
                 found |= set(table.filter(pc.starts_with(table["id"], beginning))["id"].to_pylist())
         if len(found) > 1:
             raise Misuse(f"'{beginning}' is the beginning of {len(found)} ids; give more digits: {', '.join(sorted(found)[:3])}.")

@@ -71,11 +71,6 @@ def normal_form(text: str) -> Uint32s:
     return codes if inside else codes[:-1]
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text, lower case."""
-    return string_of(normal_form(text)).split()
-
-
 def string_of(codes: Uint32s) -> str:
     """A normal form as a string."""
     return codes.astype("<u4", copy=False).tobytes().decode("utf-32-le")

@@ -9,7 +9,7 @@ Limits: shingles are compared by 32-bit hashes: of two unrelated texts of a mill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from filters.dedup.families import components, flattened
@@ -43,14 +43,6 @@ def jaccard(a: Uint32s, b: Uint32s) -> float:
     both.sort()
     shared = int(np.count_nonzero(both[1:] == both[:-1]))
     return shared / max(1, len(both) - shared)
-
-
-def alike(text: str, texts: Sequence[str], shingle_words: int) -> Floats:
-    """float64 [texts]: true Jaccard similarity of one text to each of the others, over shingles of so many words."""
-    import numpy as np
-
-    own = shingle_set(text, shingle_words)
-    return np.array([jaccard(own, shingle_set(other, shingle_words)) for other in texts], np.float64)
 
 
 class Texts:

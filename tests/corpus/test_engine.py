@@ -22,13 +22,6 @@ def raw(tmp_path):
     return folder
 
 
-@pytest.fixture
-def workspace(tmp_path, raw):
-    workspace = Workspace.create(tmp_path / "ws")
-    workspace.add_source(raw)
-    return workspace
-
-
 def run(workspace, way=toys.WAY, **options):
     toys.MEASURED.clear()
     options.setdefault("workers", 0)

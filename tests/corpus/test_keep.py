@@ -21,7 +21,6 @@ from corpus.outcome import kept
 from corpus.stage import DocumentStage
 from corpus.store import Shelf, found_parts, read_record, write_json
 from corpus.view import ViewReader
-from corpus.workspace import Workspace
 from packer import pack, tokenizer
 from packer.rows import Rows
 
@@ -49,13 +48,6 @@ def raw(tmp_path):
     for n in range(12):
         (folder / f"{n}.txt").write_text(f"Il comune numero {n} delibera la spesa di euro {n}00 per la scuola. " * (1 + n % 3))
     return folder
-
-
-@pytest.fixture
-def workspace(tmp_path, raw):
-    workspace = Workspace.create(tmp_path / "ws")
-    workspace.add_source(raw)
-    return workspace
 
 
 def run(workspace, way=toys.WAY, **options):

@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.dedup import signature
-from filters.dedup.signature import Signer, count_words, grams, normal_form, permutations, shingle_hash, shingles, string_of, words_of
+from filters.dedup.signature import Signer, count_words, grams, normal_form, permutations, shingle_hash, shingles, string_of
 
 WORDS = st.lists(st.text(alphabet="abcàè019_жα𝔘𐐨", min_size=1, max_size=6), max_size=60)
 ANY = st.text(st.characters(codec=None), max_size=200)  # lone surrogates too
+
+
+def words_of(text: str) -> list[str]:
+    return string_of(normal_form(text)).split()
 
 
 def strings(words: list[str], size: int) -> list[bytes]:
