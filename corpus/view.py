@@ -161,7 +161,7 @@ class ViewReader:
 
     def summary(self) -> dict[str, int]:
         """Documents by `status` or `status:reason`, most first."""
-        return dict(self.record["summary"])
+        return dict(self.record.get("summary") or summary_of(self._all))  # an older record has none
 
     @cached_property
     def _kept(self) -> pa.Table:

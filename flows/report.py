@@ -158,7 +158,7 @@ def _duplicates(run: Run) -> str:
         many = f"{len(templates):,} families of texts on one template were kept whole; `dedup.collapse_templates` keeps one of each."
         body += "<h3>Templates</h3>" + h.note(many) + h.table(("family (smallest id)", "texts"), templates[:20], right=("texts",))
     cut = data.boilerplate(run)
-    if cut and cut[0]:
+    if cut:
         body += h.note(f"{cut[0]:,} boilerplate paragraphs were removed from {cut[1]:,} documents; one document keeps each.")
     return body
 

@@ -106,12 +106,12 @@ def templates(run: Run) -> list[tuple[str, int]]:
 
 
 def boilerplate(run: Run) -> tuple[int, int] | None:
-    """(paragraphs removed, documents they were removed from); None where no stage removes any."""
+    """(paragraphs removed, documents they were removed from); None where none were."""
     for view in results.views(run).values():
-        table = view.table()
-        if "paragraphs_cut" in table.column_names:
-            cut = table["paragraphs_cut"]
-            return pc.sum(cut).as_py() or 0, len(cut) - cut.null_count
+        if "kept:boilerplate_cut" in view.summary():
+            table = view.outcomes()
+            cut = table.filter(pc.equal(table["reason"], "boilerplate_cut"))["value"]
+            return int(pc.sum(cut).as_py()), len(cut)
     return None
 
 

@@ -82,11 +82,11 @@ def elect(config: ParagraphsConfig, rows: pa.Table, texts: Texts) -> list[Outcom
     place = np.arange(len(keys)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     some = keys != 0
     keys, owner, place = keys[some], owner[some], place[some]
-    cut = _repeated(keys, owner, place, of[owner], rank[owner], least)
+    repeated = _repeated(keys, owner, place, of[owner], rank[owner], least)
 
     outcomes = [kept()] * rows.num_rows
     paragraphs = np.bincount(owner, minlength=rows.num_rows)
-    order = np.flatnonzero(cut)
+    order = np.flatnonzero(repeated)
     order = order[np.lexsort((place[order], owner[order]))]
     for lines in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1) if len(order) else ():
         row = int(owner[lines[0]])
@@ -95,8 +95,8 @@ def elect(config: ParagraphsConfig, rows: pa.Table, texts: Texts) -> list[Outcom
         if count == paragraphs[row]:
             outcomes[row] = rejected("only_boilerplate", count, number, f"all {stand}")
         else:
-            fields = {"cut": " ".join(map(str, place[lines].tolist())), "paragraphs_cut": count}
-            outcomes[row] = Outcome("kept", "boilerplate_cut", count, number, f"{count} {stand}", fields)
+            cut = " ".join(map(str, place[lines].tolist()))
+            outcomes[row] = Outcome("kept", "boilerplate_cut", count, number, f"{count} {stand}", {"cut": cut})
     return outcomes
 
 
@@ -136,12 +136,7 @@ STAGE = DocumentStage(
     config=ParagraphsConfig(),
     doc="boilerplate paragraphs removed from all documents but one",
     measures=pa.schema([pa.field("keys", pa.list_(pa.uint64()), metadata={"doc": "key of each line's words; 0 for a short line"})]),
-    writes=pa.schema(
-        [
-            pa.field("cut", pa.string(), metadata={"doc": "numbers of the lines removed, from 0; null when none were"}),
-            pa.field("paragraphs_cut", pa.int64(), metadata={"doc": "how many were removed"}),
-        ]
-    ),
+    writes=pa.schema([pa.field("cut", pa.string(), metadata={"doc": "numbers of the lines removed, from 0; null when none were"})]),
     measure=measure,
     elect=elect,
     elects_on=("source",),

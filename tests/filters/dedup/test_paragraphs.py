@@ -41,7 +41,7 @@ def test_a_banner_leaves_every_page_but_the_first_by_id() -> None:
     pages = {f"{n:03}": page(n, BANNER.upper() if n % 2 else BANNER) for n in range(30)}
     found = elected(pages)
     assert found["000"].fields == {} and all(o.status == "kept" for o in found.values())
-    assert {id for id, o in found.items() if o.fields == {"cut": "2", "paragraphs_cut": 1}} == set(pages) - {"000"}
+    assert {id for id, o in found.items() if (o.reason, o.value, o.fields) == ("boilerplate_cut", 1, {"cut": "2"})} == set(pages) - {"000"}
     assert text(ParagraphsConfig(), {"cut": "2"}, pages["001"]) == page(1)
 
 
