@@ -282,11 +282,12 @@ def grow(given: argparse.Namespace, table: Table) -> None:
         not different,
     )
 
+    results = second
     for _ in range(given.increments - 1):
         write(more)
         again, results = run(workspace)
     table.line(
-        f"increment {given.increments} of {more:,}",
+        f"increment number {given.increments}, {more:,} documents",
         f"{again:.1f} s ({again / full:.1%})",
         f"< {TIME:.0%} of {full:.1f} s",
         again < TIME * full,
