@@ -103,6 +103,7 @@ class Stage:
     config: Any
     doc: str = ""  # one line for plan, report and Prefect
     engines: tuple[str, ...] = ()  # distributions (PyPI names) whose version takes part in the result
+    tools: Callable[[Any], Mapping[str, str]] | None = None  # of the settings: programs and weights found on this machine, and their versions
     inputs: tuple[str, ...] = ()  # names of earlier stages whose artifact (or, for a corpus stage, view) is given
     optional: tuple[str, ...] = ()  # those of `inputs` that may have been skipped
     environment: Mapping[str, str] = field(default_factory=dict)  # of the processes that run it
@@ -120,8 +121,8 @@ class Stage:
         return dataclasses.replace(self, config=config)
 
     def engine_versions(self) -> dict[str, str]:
-        """Installed version of each engine ('' when it is absent)."""
-        return {name: _version(name) for name in self.engines}
+        """Installed version of each engine ('' when it is absent), and of the tools this machine has."""
+        return {name: _version(name) for name in self.engines} | dict(self.tools(self.config) if self.tools else {})
 
 
 @dataclass(frozen=True)

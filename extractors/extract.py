@@ -6,7 +6,9 @@ warning. What cannot be read is a verdict; what is fine but useless here is reje
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
 import json
 import logging
 import warnings
@@ -19,11 +21,11 @@ import pyarrow as pa
 from corpus.canonical import digest_bytes
 from corpus.config import decided, measured
 from corpus.document import Document
-from corpus.outcome import Circumstance, Outcome, Verdict, kept, rejected
+from corpus.outcome import Circumstance, Outcome, Verdict, rejected
 from corpus.stage import DocumentStage, Inputs, Measurements
 from extractors.archives import Broken
 from extractors.containers import read_member
-from extractors.result import Extracted, one_line, tidy
+from extractors.result import Extracted, fallbacks, losses, one_line, tidy
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class ExtractConfig:
     max_bytes: int = measured(256 << 20, "larger members are rejected as too_large")
     max_pages: int = measured(2_000, "pages read of a PDF; the rest is left out with a warning")
     max_chars: int = measured(20_000_000, "characters kept of one document; the rest is left out with a warning")
+    layout: str = measured("auto", "PDF layout: auto (Docling's models where their weights are installed, else geometric), geometric or models")
+    ocr: str = measured("auto", "scanned pages and images: auto (read where an OCR engine is installed) or off")
+    ocr_languages: tuple[str, ...] = measured(("ita", "eng"), "languages of the OCR engine, those of them that are installed")
+    convert: str = measured("auto", "legacy .doc, .xls and .ppt files: auto (through LibreOffice where it is installed) or off")
     html: str = measured("default", "trafilatura's mode: default, fast, precision or recall")
     text_fields: tuple[str, ...] = measured(
         ("text", "testo", "content", "contenuto", "body", "corpo", "article", "articolo", "document", "documento", "abstract", "message"),
@@ -44,6 +50,10 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         if self.html not in ("default", "fast", "precision", "recall"):
             raise ValueError("html must be default, fast, precision or recall")
+        if self.layout not in ("auto", "geometric", "models"):
+            raise ValueError("layout must be auto, geometric or models")
+        if self.ocr not in ("auto", "off") or self.convert not in ("auto", "off"):
+            raise ValueError("ocr and convert must be auto or off")
 
 
 # kind -> module and function (bytes, kind, config) -> Extracted
@@ -63,6 +73,14 @@ EXTRACTORS: dict[str, tuple[str, str]] = {
         kind: ("extractors.office", "read") for kind in ("docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "pages", "numbers", "keynote")
     },
 }
+# how an extractor's name starts -> the distribution that does the reading
+_LIBRARIES = (
+    ("docling", "docling-slim"),
+    ("pypdfium2", "pypdfium2"),
+    ("trafilatura", "trafilatura"),
+    ("msg", "python-oxmsg"),
+    ("parquet", "pyarrow"),
+)
 # kind -> reason and detail of a rejection
 REFUSED: dict[str, tuple[str, str]] = {
     "empty": ("empty", "the file has no bytes"),
@@ -140,9 +158,11 @@ def as_measurements(result: Extracted, config: ExtractConfig) -> Measurements:
         text = text[: config.max_chars]
         result.warnings.append("cut_at_max_chars")
     metadata: dict[str, Any] = {key: value for key, value in sorted(result.metadata.items()) if value not in ("", None, [], {})}
-    metadata["extractor"] = result.extractor
+    metadata |= {"extractor": result.extractor, "version": version_of(result.extractor)}
+    if result.encoding:
+        metadata["encoding"] = result.encoding
     if result.pages:
-        metadata["pages"] = result.pages
+        metadata |= {"pages": result.pages, "chars_per_page": round(sum(result.page_chars or [len(text)]) / result.pages)}
     return {
         "text": _storable(text),
         "title": _storable(one_line(result.title)),
@@ -150,13 +170,23 @@ def as_measurements(result: Extracted, config: ExtractConfig) -> Measurements:
         "metadata": _storable(json.dumps(metadata, ensure_ascii=False, sort_keys=True, default=str)),
         "form": result.form,
         "extractor": result.extractor,
+        "extractor_version": version_of(result.extractor),
+        "encoding": result.encoding,
         "warnings": sorted(set(result.warnings)),
         "pages": result.pages,
+        "page_chars": result.page_chars,
         "scans": result.scans,
         "chars": sum(not c.isspace() for c in text) if len(text) < 1000 else len(text),
         "problem": result.problem,
         "detail": result.detail,
     }
+
+
+@functools.cache
+def version_of(extractor: str) -> str:
+    """Version of the library behind an extractor; of this stage where the reader is our own."""
+    library = next((library for start, library in _LIBRARIES if extractor.startswith(start)), "")
+    return importlib.metadata.version(library) if library else f"extract {STAGE.version}"
 
 
 def _storable(text: str) -> str:
@@ -169,14 +199,19 @@ def _storable(text: str) -> str:
 
 
 def decide(config: ExtractConfig, m: Measurements) -> Outcome:
-    """Rejects what has no text, saying why and what would help."""
+    """Rejects what has no text, saying why and what would help; keeps the rest, saying what is missing or was read another way."""
     if m["problem"]:
         return rejected(m["problem"], detail=m["detail"])
     if m["scans"] > config.max_scans * m["pages"]:
         return rejected("needs_ocr", m["scans"] / m["pages"], config.max_scans, "its pages are images: install an OCR engine to read it")
     if m["chars"] < config.min_chars:
         return rejected("no_text", m["chars"], config.min_chars, "nothing to read in it")
-    return kept(form=m["form"], lang="und", title=m["title"], metadata=m["metadata"])
+    fields = {"form": m["form"], "lang": "und", "title": m["title"], "metadata": m["metadata"]}
+    if missing := losses(m["warnings"]):
+        return Outcome("kept", "partial", detail=f"not in the text: {missing}", fields=fields)
+    if other := fallbacks(m["warnings"]):
+        return Outcome("kept", "fallback", detail=f"read another way than usual: {other}", fields=fields)
+    return Outcome("kept", fields=fields)
 
 
 def text(config: ExtractConfig, m: Measurements, incoming: str) -> str:
@@ -186,7 +221,7 @@ def text(config: ExtractConfig, m: Measurements, incoming: str) -> str:
 
 STAGE = DocumentStage(
     name="extract",
-    version=1,
+    version=2,
     config=ExtractConfig(),
     doc="reads text out of every format",
     engines=(
@@ -214,8 +249,11 @@ STAGE = DocumentStage(
             pa.field("metadata", pa.string(), metadata={"doc": "JSON object: date, author, url, licence, pages, extractor"}),
             pa.field("form", pa.string(), metadata={"doc": "prose or chat"}),
             pa.field("extractor", pa.string(), metadata={"doc": "library and way that read it"}),
+            pa.field("extractor_version", pa.string(), metadata={"doc": "version of that library, or of this stage"}),
+            pa.field("encoding", pa.string(), metadata={"doc": "encoding of the bytes, '' where they are no text"}),
             pa.field("warnings", pa.list_(pa.string()), metadata={"doc": "what was lost, guessed or done by a fallback"}),
             pa.field("pages", pa.int64(), metadata={"doc": "pages, slides or sheets; 0 when the format has none"}),
+            pa.field("page_chars", pa.list_(pa.int32()), metadata={"doc": "characters read from each page, in order"}),
             pa.field("scans", pa.int64(), metadata={"doc": "pages that are images without text"}),
             pa.field("chars", pa.int64(), metadata={"doc": "characters of the text (blanks not counted in short ones)"}),
             pa.field("problem", pa.string(), metadata={"doc": "reason it is of no use, '' when it is fine"}),

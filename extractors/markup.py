@@ -35,9 +35,9 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
         body = "\n".join(_records(root, family, ""))
     else:
         body = "\n\n".join(part for part in _blocks(root, family, 0) if part)
-    metadata = {"family": family.name, "root": name, "encoding": encoding, **_about(root, family)}
+    metadata = {"family": family.name, "root": name, **_about(root, family)}
     lang = next((v for e in (root, *root[:3]) for k, v in e.attrib.items() if k.rsplit("}", 1)[-1] in ("lang", "language")), "")
-    return Extracted(body, f"xml-{family.name}", _title(root, family), lang, metadata, warnings)
+    return Extracted(body, f"xml-{family.name}", _title(root, family), lang, metadata, warnings, encoding=encoding)
 
 
 def _parse(text: str) -> tuple[Any, list[str]]:

@@ -14,7 +14,7 @@ _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*\r?\n", re.S)
 def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     """The text; the title of a Markdown heading or front matter; the encoding in metadata."""
     text, encoding = decode(data)
-    metadata = {"encoding": encoding}
+    metadata = {}
     title = first_heading(text) if kind == "markdown" else ""
     front = _FRONT.match(text)
     if front:
@@ -26,4 +26,4 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
             elif key.strip().lower() in ("date", "license", "licence", "url") and value:
                 metadata[key.strip().lower().replace("license", "licence")] = value
     warnings = ["undecodable_bytes"] if "\ufffd" in text and "\ufffd".encode() not in data else []
-    return Extracted(text, "plain", title, metadata=metadata, warnings=warnings)
+    return Extracted(text, "plain", title, metadata=metadata, warnings=warnings, encoding=encoding)

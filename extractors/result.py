@@ -2,7 +2,9 @@
 
 An extractor is a function `bytes -> Extracted`. It raises `Verdict` for bytes that cannot be read; for a document that is
 fine but of no use here (a scan without OCR, a format without converter) it sets `problem`. Its warnings are short
-machine-readable phrases about what was lost or guessed; they never quote the document.
+machine-readable phrases about what was lost or guessed; they never quote the document. A warning that begins with `fallback_`
+says that another way was taken than the first; one named in LOSSES, that something of the document is not in the text. A
+number or pages can follow after a colon: `pages_need_ocr: 3-4, 9`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,17 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
+    "pages_left_out": "pages beyond extract.max_pages",
+    "pages_need_ocr": "scanned pages",
+    "pages_failed": "pages that cannot be parsed",
+    "cut_at_max_chars": "what follows after extract.max_chars",
+    "cut_at_max_rows": "rows beyond the first 100,000",
+    "cut_short": "what followed where the file is cut",
+    "undecodable_bytes": "bytes that are no characters in its encoding",
+    "unmapped_glyphs": "glyphs that its fonts give no character for",
+    "external_entity_left_out": "entities outside the file",
+}
 _BLANKS = re.compile(r"\n{3,}")
 _TRAILING = re.compile(r"[ \t\f\v]+\n")
 
@@ -25,11 +38,24 @@ class Extracted:
     lang_hint: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    pages: int = 0
+    pages: int = 0  # pages, slides or sheets of the file
     scans: int = 0  # pages that are images without text
+    page_chars: list[int] = field(default_factory=list)  # characters read from each page, where the format has pages
+    encoding: str = ""  # of the bytes, where they are text
     form: str = "prose"
     problem: str = ""  # reason of the rejection
     detail: str = ""
+
+
+def losses(warnings: list[str]) -> str:
+    """What is missing from the text, in words; '' when nothing is."""
+    said = [warning.partition(": ") for warning in warnings]
+    return "; ".join(f"{LOSSES[name]}{f' ({where})' if where else ''}" for name, _, where in said if name in LOSSES)
+
+
+def fallbacks(warnings: list[str]) -> str:
+    """The other ways that were taken; '' when the first one served."""
+    return ", ".join(warning.removeprefix("fallback_") for warning in warnings if warning.startswith("fallback_"))
 
 
 def tidy(text: str) -> str:

@@ -48,7 +48,7 @@ def read_json(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
         _list(value, "", lines)
         title = one_line(_first(value, _TITLES)) if isinstance(value, dict) else ""
         result = Extracted("\n".join(lines), "json-listing", title, warnings=["no_text_field"])
-    result.metadata["encoding"] = encoding
+    result.encoding = encoding
     return result
 
 

@@ -47,7 +47,7 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     warnings = ["cut_short"] if depth > 0 else []
     if not text.strip() and depth > 0:
         raise Verdict("malformed", "the RTF file is cut short")
-    return Extracted(text, "rtf", one_line(title[1]) if title else "", metadata={"encoding": page}, warnings=warnings)
+    return Extracted(text, "rtf", one_line(title[1]) if title else "", encoding=page, warnings=warnings)
 
 
 def _strip(source: str) -> tuple[str, str, int]:

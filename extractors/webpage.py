@@ -45,7 +45,7 @@ def from_text(html: str, config: ExtractConfig, encoding: str = "") -> Extracted
     html = _framed(html)
     tree = _tree(html)
     if tree is None:
-        return Extracted(_strip(html), "html-strip", metadata={"encoding": encoding}, warnings=["fallback_strip"])
+        return Extracted(_strip(html), "html-strip", warnings=["fallback_strip"], encoding=encoding)
     lang = _LANG.search(html[:4096])
     visible = visible_text(_tree(html))
     about = extract_metadata(_tree(html))
@@ -69,9 +69,8 @@ def from_text(html: str, config: ExtractConfig, encoding: str = "") -> Extracted
         "author": one_line(about.author),
         "url": about.url,
         "licence": one_line(about.license),
-        "encoding": encoding,
     }
-    return Extracted(text, extractor, title, lang[1] if lang else "", metadata, warnings)
+    return Extracted(text, extractor, title, lang[1] if lang else "", metadata, warnings, encoding=encoding)
 
 
 def visible_text(tree: Any) -> str:

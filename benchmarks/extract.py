@@ -1,0 +1,38 @@
+"""Extraction against its references and its peers, in one run. Prints tables.
+
+    python benchmarks/extract.py html --pages FOLDER
+    python benchmarks/extract.py pdf --laws FOLDER [--references FOLDER --raw FOLDER] [--work FOLDER]
+    python benchmarks/extract.py references --raw FOLDER --references FOLDER [--worst 10]
+    python benchmarks/extract.py memory --raw FOLDER [--files 500]
+
+It needs the extra `bench`. Each subcommand is a module of its own, extract_<name>.py, whose head says what it measures;
+extract_score.py says how near two texts are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+COMMANDS = ("html", "pdf", "references", "memory")
+
+
+def main() -> None:
+    """Dispatch: each module has `arguments(parser)` and `run(given)`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"extract_{name}")
+        command = commands.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.arguments(command)
+        command.set_defaults(run=module.run)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()
