@@ -35,9 +35,9 @@ class ExtractConfig:
     max_bytes: int = measured(256 << 20, "larger members are rejected as too_large")
     max_pages: int = measured(2_000, "pages read of a PDF; the rest is left out with a warning")
     max_chars: int = measured(20_000_000, "characters kept of one document; the rest is left out with a warning")
-    layout: str = measured("auto", "PDF layout: auto (Docling's models where their weights are installed, else geometric), geometric or models")
+    layout: str = measured("auto", "PDF layout: auto (models where Docling's weights are installed, else geometric), geometric, models")
     ocr: str = measured("auto", "scanned pages and images: auto (read where an OCR engine is installed) or off")
-    ocr_languages: tuple[str, ...] = measured(("ita", "eng"), "languages of the OCR engine, those of them that are installed")
+    ocr_languages: tuple[str, ...] = measured(("ita", "eng"), "languages the OCR engine reads, where they are installed")
     convert: str = measured("auto", "legacy .doc, .xls and .ppt files: auto (through LibreOffice where it is installed) or off")
     html: str = measured("default", "trafilatura's mode: default, fast, precision or recall")
     text_fields: tuple[str, ...] = measured(
