@@ -103,7 +103,7 @@ class Stage:
     config: Any
     doc: str = ""  # one line for plan, report and Prefect
     engines: tuple[str, ...] = ()  # distributions (PyPI names) whose version takes part in the result
-    tools: Callable[[Any], Mapping[str, str]] | None = None  # of the settings: programs and weights found on this machine, and their versions
+    tools: Callable[[Any], Mapping[str, str]] | None = None  # programs and weights found on this machine, with their versions
     inputs: tuple[str, ...] = ()  # names of earlier stages whose artifact (or, for a corpus stage, view) is given
     optional: tuple[str, ...] = ()  # those of `inputs` that may have been skipped
     environment: Mapping[str, str] = field(default_factory=dict)  # of the processes that run it
