@@ -26,8 +26,8 @@ def changes(stage: Stage, identity: dict[str, Any], last: dict[str, Any] | None)
     for part in ("config", "decision"):
         old, new = before.get(part) or {}, identity.get(part) or {}
         found += [f"{key} {_short(old.get(key))} → {_short(new.get(key))}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    for name, version in identity["engines"].items():
-        old_version = before["engines"].get(name)
+    for name in sorted({*before["engines"], *identity["engines"]}):
+        old_version, version = before["engines"].get(name), identity["engines"].get(name)
         if old_version != version:
             found.append(f"{name} {old_version or 'absent'} → {version or 'absent'}")
     found += [f"{name} was made anew" for name, value in identity["inputs"].items() if before["inputs"].get(name) != value]

@@ -115,6 +115,9 @@ def _tail(workspace: Workspace, run: Run, report: Path | None, failed: int, args
     hints = behind(list(run.stages.values()), ws)
     if failed:
         hints.append(f"{tables.number(failed)} failed: athanor inspect -w {ws} --failed")
+    partial = run.stages.get("extract", {}).get("reasons", {}).get("kept:partial", 0)
+    if partial:
+        hints.append(f"{tables.number(partial)} read only in part: athanor inspect -w {ws} extract --reason partial")
     if run.record["sample"]:
         hints.append(f"a sample of {run.record['sample']}; everything: athanor run -w {ws}")
     for hint in hints:

@@ -74,12 +74,13 @@ def chosen(view: ViewReader, status: str | None = None, reason: str | None = Non
 def records(run: Run, name: str, rows: pa.Table, raw: bool = False, diff: bool = False) -> list[dict[str, Any]]:
     """One object per document: id, stage, locators, outcome, and a preview or the changes of its text."""
     view, where = run.view(name), results.locators(run)
-    shower = _Shower(run, view, raw)
+    shower, read_by = _Shower(run, view, raw), _provenance(view, rows["id"].to_pylist())
     found = []
     for row in rows.to_pylist():
         record = {"id": row["id"], "stage": name, "locators": where.get(row["id"], [])}
         record |= {k: row[k] for k in ("status", "reason", "value", "threshold", "detail")}
         record |= {k: row[k] for k in ("kind", "lang") if row.get(k)}
+        record |= read_by.get(row["id"], {})
         if row.get("title") and shower.may(row):
             record["title"] = row["title"]
         if diff:
@@ -88,6 +89,15 @@ def records(run: Run, name: str, rows: pa.Table, raw: bool = False, diff: bool =
             record["preview"] = _short(shower.text(row))
         found.append(record)
     return found
+
+
+def _provenance(view: ViewReader, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """How each of these documents was read, where this stage is the one that read them."""
+    columns = [name for name in sql.PROVENANCE if name in view.record["measures"]]
+    if "extractor" not in columns or not ids:
+        return {}
+    rows = view.measurements(ids=ids).select(["id", *columns]).to_pylist()
+    return {row.pop("id"): {key: value for key, value in row.items() if value} for row in rows}
 
 
 class _Shower:
@@ -191,6 +201,8 @@ def _lines(record: dict[str, Any], several: bool) -> Iterator[str]:
     stage = f"{record['stage']}: " if several else ""
     facts = ", ".join(record[k] for k in ("kind", "lang") if k in record)
     yield f"  {stage}{record['status']}{' ' + record['reason'] if record['reason'] else ''}{against}  {facts}".rstrip()
+    if record.get("extractor"):
+        yield f"  {_read_by(record)}"
     for key in ("detail", "title", "preview"):
         if record.get(key):
             yield f"  {record[key]}"
@@ -200,6 +212,16 @@ def _lines(record: dict[str, Any], several: bool) -> Iterator[str]:
         yield f"  … {len(lines) - DIFF_LINES:,} more lines"
     if "diff" in record and not lines:
         yield "  only personal data was replaced; --raw shows it"
+
+
+def _read_by(record: dict[str, Any]) -> str:
+    """`read by docling-pdf 2.143.0, pages 1-12 of 1,830 characters, utf-8; pages_need_ocr: 3`."""
+    facts = [f"read by {record['extractor']} {record['extractor_version']}"]
+    if record.get("pages"):
+        chars = record.get("page_chars")
+        facts.append(f"pages {record['page_range']}" + (f" of {sum(chars) // len(chars):,} characters" if chars else ""))
+    facts += [record["encoding"]] if record.get("encoding") else []
+    return "; ".join([", ".join(facts), *record.get("warnings", [])])
 
 
 def _sql(workspace: Workspace, run: Run, args: argparse.Namespace) -> int:

@@ -56,6 +56,7 @@ def page(run: Run) -> str:
         ("From files to tokens", _funnel(run)),
         ("Stages", _stages(run)),
         ("Reasons", _reasons(run)),
+        ("How documents were read", _reading(run)),
         ("The clean corpus", _corpus(run)),
         ("Personal data", _personal(run)),
         ("Duplicates", _duplicates(run)),
@@ -114,6 +115,26 @@ def _reasons(run: Run) -> str:
             status, _, reason = key.partition(":")
             rows.append((s["name"], status, reason or "(none given)", f"{count:,}", h.share(count, s["in"])))
     return h.table(("stage", "outcome", "reason", "documents", "of the stage's"), rows, right=("documents", "of the stage's"))
+
+
+def _reading(run: Run) -> str:
+    rows = []
+    for kind, outcomes in data.reading(run):
+        parts, others = outcomes.pop("kept:partial", 0), outcomes.pop("kept:fallback", 0)
+        whole = outcomes.pop("kept", 0) + parts + others
+        why = ", ".join(f"{reason.partition(':')[2]} {count:,}" for reason, count in sorted(outcomes.items()))
+        lost = [sum(n for reason, n in outcomes.items() if reason.startswith(status)) for status in ("rejected", "failed")]
+        rows.append((kind, *(f"{n:,}" if n else "" for n in (whole, parts, others, *lost)), why))
+    if not rows:
+        return ""
+    numbers = ("read", "in part", "another way", "rejected", "failed")
+    body = h.table(("format", *numbers, "why not"), rows, right=numbers)
+    missing = data.partial(run)
+    if missing:
+        body += "<h3>Read in part</h3>" + h.table(("where", "what is missing"), missing[:FAILURES])
+        if len(missing) > FAILURES:
+            body += h.note(f"The first {FAILURES:,} of {len(missing):,}; `athanor inspect extract --reason partial` lists all.")
+    return body
 
 
 def _corpus(run: Run) -> str:

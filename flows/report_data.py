@@ -125,16 +125,43 @@ def bits_per_byte(run: Run) -> dict[str, dict[str, float]]:
     return {}
 
 
+def reading(run: Run) -> list[tuple[str, dict[str, int]]]:
+    """Each format that entered extraction and what became of its documents: 'kept', 'kept:partial', 'rejected:empty' … -> how many."""
+    view = results.views(run).get("extract")
+    if view is None:
+        return []
+    table = view.outcomes().group_by(["kind", "status", "reason"]).aggregate([([], "count_all")])
+    found: dict[str, dict[str, int]] = {}
+    for row in table.to_pylist():
+        outcome = f"{row['status']}:{row['reason']}" if row["reason"] else row["status"]
+        found.setdefault(row["kind"] or "unknown", {})[outcome] = row["count_all"]
+    return sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+
+
+def partial(run: Run) -> list[tuple[str, str]]:
+    """(where, what is missing) of every document of which extraction could read a part only, by place."""
+    view = results.views(run).get("extract")
+    if view is None:
+        return []
+    table = view.outcomes()
+    rows = table.filter(pc.equal(table["reason"], "partial")).select(["id", "detail"]).to_pylist()
+    where = results.locators(run)
+    return sorted((_place(where, row["id"]), row["detail"]) for row in rows)
+
+
 def failures(run: Run) -> list[tuple[str, str, str, str]]:
     """(where, stage, reason, detail) of every document that failed, by place."""
     where, rows = results.locators(run), []
     for name, view in results.views(run).items():
         table = view.outcomes()
         for row in table.filter(pc.equal(table["status"], "failed")).select(["id", "reason", "detail"]).to_pylist():
-            places = where.get(row["id"]) or [row["id"]]
-            shown = places[0] + (f" (and {len(places) - 1:,} more)" if len(places) > 1 else "")
-            rows.append((shown, name, row["reason"], row["detail"]))
+            rows.append((_place(where, row["id"]), name, row["reason"], row["detail"]))
     return sorted(rows)
+
+
+def _place(where: dict[str, list[str]], document: str) -> str:
+    places = where.get(document) or [document]
+    return places[0] + (f" (and {len(places) - 1:,} more)" if len(places) > 1 else "")
 
 
 def versions(run: Run) -> dict[str, str]:

@@ -25,7 +25,8 @@ from corpus.workspace import Run, Workspace
 from flows import results
 
 OUTCOME = ("id", "status", "reason", "value", "threshold", "detail", "of", "text_hash")
-HARMLESS = {*OUTCOME, "kind", "form", "lang", "size", "curated"}
+PROVENANCE = ("extractor", "extractor_version", "encoding", "pages", "page_range", "page_chars", "warnings")  # how it was read
+HARMLESS = {*OUTCOME, *PROVENANCE, "kind", "form", "lang", "size", "curated"}
 SHOWN = 1000  # rows fetched for a table on the terminal
 
 
