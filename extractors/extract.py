@@ -162,7 +162,8 @@ def as_measurements(result: Extracted, config: ExtractConfig) -> Measurements:
     if result.encoding:
         metadata["encoding"] = result.encoding
     if result.pages:
-        metadata |= {"pages": result.pages, "chars_per_page": round(sum(result.page_chars or [len(text)]) / result.pages)}
+        metadata["pages"] = result.pages
+        metadata.setdefault("page_range", f"1-{result.pages}")
     return {
         "text": _storable(text),
         "title": _storable(one_line(result.title)),
@@ -174,6 +175,7 @@ def as_measurements(result: Extracted, config: ExtractConfig) -> Measurements:
         "encoding": result.encoding,
         "warnings": sorted(set(result.warnings)),
         "pages": result.pages,
+        "page_range": metadata.get("page_range", ""),
         "page_chars": result.page_chars,
         "scans": result.scans,
         "chars": sum(not c.isspace() for c in text) if len(text) < 1000 else len(text),
@@ -253,6 +255,7 @@ STAGE = DocumentStage(
             pa.field("encoding", pa.string(), metadata={"doc": "encoding of the bytes, '' where they are no text"}),
             pa.field("warnings", pa.list_(pa.string()), metadata={"doc": "what was lost, guessed or done by a fallback"}),
             pa.field("pages", pa.int64(), metadata={"doc": "pages, slides or sheets; 0 when the format has none"}),
+            pa.field("page_range", pa.string(), metadata={"doc": "pages that were read, '' when the format has none"}),
             pa.field("page_chars", pa.list_(pa.int32()), metadata={"doc": "characters read from each page, in order"}),
             pa.field("scans", pa.int64(), metadata={"doc": "pages that are images without text"}),
             pa.field("chars", pa.int64(), metadata={"doc": "characters of the text (blanks not counted in short ones)"}),
