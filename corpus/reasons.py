@@ -13,6 +13,7 @@ from corpus.canonical import digest, digest_bytes
 from corpus.stage import Stage
 
 _IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+\(?([\w, \t\n]+))?", re.MULTILINE)
+_NAMED = re.compile(r"[\"']((?:[a-z_]+\.)+[a-z_]+)[\"']()")  # a module named in a table, imported when it is first needed
 
 
 def changes(stage: Stage, identity: dict[str, Any], last: dict[str, Any] | None) -> list[str]:
@@ -38,8 +39,8 @@ def changes(stage: Stage, identity: dict[str, Any], last: dict[str, Any] | None)
 
 
 def code_of(function: Callable[..., Any] | None) -> str:
-    """Hash of the code a stage is made of: the module of its function and the project's modules it imports, wherever in
-    the file, but not this room, whose code runs all stages alike."""
+    """Hash of the code a stage is made of: the module of its function and the project's modules it imports or names, wherever
+    in the file, but not this room, whose code runs all stages alike."""
     path = inspect.getsourcefile(function) if function is not None else None
     if path is None or function is None or not Path(path).is_file():
         return ""
@@ -56,10 +57,11 @@ def _code(path: Path, depth: int) -> str:
         if module in found:
             continue
         found.add(module)
-        for source, names in _IMPORT.findall(module.read_text("utf-8")):
+        text = module.read_text("utf-8")
+        for source, names in _IMPORT.findall(text) + _NAMED.findall(text):
             parts = source.split(".")
             if parts[0] != __package__:
-                places = [root.joinpath(*parts), *(root.joinpath(*parts, name.strip().split(" ")[0]) for name in names.split(","))]
+                places = [root.joinpath(*parts), *(root.joinpath(*parts, (name.split() or [""])[0]) for name in names.split(","))]
                 pending += [p.with_suffix(".py") for p in places if p.with_suffix(".py").is_file()]
     return digest([[str(p.relative_to(root)), digest_bytes(p.read_bytes())] for p in sorted(found)])
 
