@@ -200,6 +200,7 @@ def members(
             )
             row["curated"] = row["curated"] or curated
             row["source"] = min(row["source"], source)
+            row["kind"] = max(row["kind"], m["kind"], key=lambda kind: (":" in kind, kind))  # the one that knows its column
     chosen = sorted(found)[:sample] if sample else sorted(found)
     view = pa.Table.from_pylist([found[i] for i in chosen], schema=SCHEMA)
     inside_sample = set(chosen)

@@ -2,17 +2,22 @@
 
 `measure_all` keeps a few workers busy and yields (document, answer) as they come. Only the document that was being
 measured pays when its worker is killed: it becomes a circumstance that names the limit, the worker is replaced and the
-others go on. With `workers=0` everything runs in this process, without limits: for tests and notebooks.
-Processes, not threads: native parsers corrupt memory and leak, and a killed process gives everything back.
+others go on. The limits are the stage's own, or the settings `deadline` and `memory` of its config where it has them. What a
+worker starts counts with it and ends with it; its temporary files go when it does. With `workers=0` everything runs in this
+process, without limits: for tests and notebooks. Processes, not threads: native parsers corrupt memory and leak, and a
+killed process gives everything back.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -24,6 +29,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from corpus import processes
 from corpus.outcome import Misuse, Skip, Stop
 from corpus.stage import CorpusStage, DocumentStage, Inputs
 from corpus.worker import PipeJob, answer
@@ -32,7 +38,9 @@ BATCH = 8  # documents handed to a worker at a time; few, so that workers end to
 WALL = 10  # wall-clock seconds allowed per CPU second of the deadline: catches a sleeping hang
 START = 300.0  # seconds a worker may take to set up
 
-_BOOT = "import sys,json; sys.path[:] = json.loads(sys.argv[1]); from corpus.worker import main; main(*map(int, sys.argv[2:]))"
+_BOOT = (
+    "import sys,json; sys.path[:] = json.loads(sys.argv[1]); from corpus.worker import main; main(*map(int, sys.argv[2:5]), sys.argv[5])"
+)
 
 
 class Worker:
@@ -43,12 +51,16 @@ class Worker:
         life_read, self._life = os.pipe()
         environment = dict(os.environ, PYTHONSAFEPATH="1", PYTHONWARNINGS="ignore", PYTHONHASHSEED="0", TOKENIZERS_PARALLELISM="false")
         environment.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")})
+        self._folder = tempfile.mkdtemp(prefix="athanor-") if kind == "measure" else ""  # a killed library leaves its files there
+        environment.update({"TMPDIR": self._folder} if self._folder else {})
         environment.update(stage.environment)
-        arguments = [sys.executable, "-P", "-c", _BOOT, json.dumps([p for p in sys.path if p]), str(theirs), str(life_read), str(memory)]
+        paths, numbers = json.dumps([p for p in sys.path if p]), map(str, (theirs, life_read, memory))
+        arguments = [sys.executable, "-P", "-c", _BOOT, paths, *numbers, self._folder]
         self.process = subprocess.Popen(
             arguments,
             env=environment,
             pass_fds=(theirs, life_read),
+            process_group=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -59,7 +71,7 @@ class Worker:
         self.pending: deque[dict[str, Any]] = deque()
         self.ready = False
         self.since = time.monotonic()  # when the document in flight (or the set-up) began
-        self.cpu = 0.0  # CPU seconds of the process at that moment
+        self.cpu = 0.0  # CPU seconds spent at that moment
         self._outbox: SimpleQueue[Any] = SimpleQueue()
         self._sender = threading.Thread(target=self._send, daemon=True)
         self._sender.start()
@@ -87,7 +99,7 @@ class Worker:
         if not self.ready:
             return ("start", "the worker did not start") if time.monotonic() - self.since > START else None
         if self.pending:
-            cpu, resident = usage(self.process.pid)
+            cpu, resident = processes.usage(self.process.pid)
             if cpu - self.cpu > deadline or time.monotonic() - self.since > deadline * WALL:
                 return ("deadline", f"took more than {deadline:g} CPU seconds")
             if memory and resident > memory:
@@ -95,10 +107,10 @@ class Worker:
         return None
 
     def kill(self) -> None:
-        """End the process at once."""
-        with suppress(ProcessLookupError):
-            self.process.kill()
+        """End the process, what it started and its temporary files, at once."""
+        processes.end(self.process.pid)
         self.process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._outbox.put(None)
         self._sender.join(timeout=1.0)
         self.pipe.close()
@@ -119,30 +131,36 @@ def measure_all(
         for document in documents:
             yield document, answer(measure, document)
         return
-    pool = [Worker(stage, inputs, "measure", stage.memory) for _ in range(min(workers, -(-total // 2)))]
-    again: deque[dict[str, Any]] = deque()  # what a killed worker had not begun
+    deadline, memory = limits(stage)
+    pool = [Worker(stage, inputs, "measure", memory) for _ in range(min(workers, -(-total // 2)))]
+    again: deque[dict[str, Any]] = deque()  # what a worker that is gone had not begun
+    last = False  # all documents were handed out
     try:
         checked = time.monotonic()
         while True:
             for worker in pool:
                 if worker.ready and len(worker.pending) < BATCH // 2:
                     batch = _next(again, documents, BATCH)
+                    last = not batch
                     if batch:
                         worker.give(batch)
             busy = [w for w in pool if w.pending or not w.ready]
-            if not any(w.pending for w in pool) and all(w.ready for w in pool):
+            if last and not again and not any(w.pending for w in pool):
                 return
-            gone: list[tuple[Worker, tuple[str, str]]] = []
+            gone: list[tuple[Worker, tuple[str, str] | None]] = []  # the reason, unless it retired
             for pipe in wait([w.pipe for w in busy], timeout=0.5):
                 worker = next(w for w in busy if w.pipe is pipe)
                 try:
                     while True:
                         said = worker.pipe.recv()
                         if said[0] == "ready":
-                            worker.ready, worker.since, worker.cpu = True, time.monotonic(), usage(worker.process.pid)[0]
+                            worker.ready, worker.since, worker.cpu = True, time.monotonic(), processes.usage(worker.process.pid)[0]
                         elif said[0] in ("ok", "verdict", "circumstance"):
                             worker.since, worker.cpu = time.monotonic(), said[-1]
                             yield worker.pending.popleft(), said
+                        elif said[0] == "retired":
+                            gone.append((worker, None))
+                            break
                         else:
                             raise _failure(stage.name, said)
                         if not worker.pipe.poll():
@@ -152,17 +170,15 @@ def measure_all(
                     gone.append((worker, ("worker_died", _ending(worker.process.returncode))))
             if time.monotonic() - checked > 0.4:
                 checked = time.monotonic()
-                gone += [
-                    (w, limit) for w in busy if all(w is not g for g, _ in gone) and (limit := w.exceeded(stage.deadline, stage.memory))
-                ]
-            for worker, (reason, detail) in gone:
+                gone += [(w, limit) for w in busy if all(w is not g for g, _ in gone) and (limit := w.exceeded(deadline, memory))]
+            for worker, limit in gone:
                 worker.kill()
-                if not worker.pending and not worker.ready:
-                    raise Stop(f"Stage '{stage.name}' could not start its worker: {detail}. `athanor doctor` checks the installation.")
-                if worker.pending:
-                    yield worker.pending.popleft(), ("circumstance", reason, detail, 0.0)
+                if limit is not None and not worker.ready:
+                    raise Stop(f"Stage '{stage.name}' could not start its worker: {limit[1]}. `athanor doctor` checks the installation.")
+                if limit is not None and worker.pending:
+                    yield worker.pending.popleft(), ("circumstance", *limit, 0.0)
                 again.extend(worker.pending)
-                pool[pool.index(worker)] = Worker(stage, inputs, "measure", stage.memory)
+                pool[pool.index(worker)] = Worker(stage, inputs, "measure", memory)
     finally:
         for worker in pool:
             worker.kill()
@@ -193,23 +209,9 @@ def build_one(
         worker.kill()
 
 
-def usage(pid: int) -> tuple[float, int]:
-    """CPU seconds and resident bytes of a process (0, 0 when it is gone)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"), int(stat[21]) * os.sysconf("SC_PAGE_SIZE")
-    except FileNotFoundError:
-        if sys.platform == "linux":
-            return 0.0, 0
-    except ProcessLookupError:
-        return 0.0, 0
-    import psutil  # elsewhere than on Linux
-
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        return times.user + times.system, process.memory_info().rss
-    return 0.0, 0
+def limits(stage: DocumentStage) -> tuple[float, int]:
+    """CPU seconds per document, and bytes of memory per worker: the config's own `deadline` and `memory`, else the stage's."""
+    return float(getattr(stage.config, "deadline", stage.deadline)), int(getattr(stage.config, "memory", stage.memory))
 
 
 def _next(again: deque[dict[str, Any]], documents: Iterator[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -244,8 +246,6 @@ def _ending(code: int | None) -> str:
 
 
 def _pipe() -> tuple[int, int]:
-    import socket
-
     ours, theirs = socket.socketpair()
     os.set_inheritable(theirs.fileno(), True)
     return ours.detach(), theirs.detach()
