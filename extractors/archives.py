@@ -1,28 +1,25 @@
-"""One class a container format: `names()` lists (name, size, problem), `read(name)` gives the bytes of one member.
+"""One class a container format: `names()` lists its members, `read(name)` gives the bytes of one.
 
-A container raises Broken when it cannot be opened at all; a member that cannot be read raises Broken in `read`. Nothing is
-ever written to disk, so that names with `..` or a leading slash are harmless. Links in archives have no bytes and are left out.
+A container raises Broken when it cannot be opened at all; a member that cannot be read raises Broken in `read`. Where a container
+is cut short, its last name is REST, which cannot be read either and says so. Nothing is ever written to disk, so that names with
+`..` or a leading slash are harmless. Links in archives have no bytes and are left out.
 """
 
 from __future__ import annotations
 
 import bz2
-import csv
 import io
-import json
 import lzma
 import mmap
 import tarfile
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
-from extractors.decode import decode
-from extractors.sniff import csv_delimiter
-
-Entry = tuple[str, int, str]  # name, declared size in bytes, problem ('' or 'encrypted')
+REST = "rest"  # the member that stands for what followed where a container is cut short
+_PACKED_ZSTD = 93  # ZIP's number of a method that zipfile does not know
 
 
 class Broken(Exception):
@@ -33,10 +30,18 @@ class Broken(Exception):
         self.reason, self.detail = reason, detail
 
 
+class Cut(Broken):
+    """A compressed stream is damaged or cut short; `data` is what came before."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("malformed", "the compressed stream is damaged or cut short")
+        self.data = data
+
+
 class Container(Protocol):
     """What every format offers."""
 
-    def names(self) -> Iterator[Entry]:
+    def names(self) -> Iterator[str]:
         """Members in the order of the container."""
 
     def read(self, name: str) -> bytes:
@@ -69,9 +74,8 @@ class Zip:
         taken: dict[str, int] = {}
         self._infos = {unique(i.filename, taken, "member"): i for i in self._archive.infolist() if not i.is_dir() and not _is_link(i)}
 
-    def names(self) -> Iterator[Entry]:
-        for name, info in self._infos.items():
-            yield name, info.file_size, "encrypted" if info.flag_bits & 1 else ""
+    def names(self) -> Iterator[str]:
+        yield from self._infos
 
     def read(self, name: str) -> bytes:
         info = self._infos[name]
@@ -80,10 +84,26 @@ class Zip:
         if info.file_size > 1 << 20 and info.file_size > self._ratio * max(info.compress_size, 1):
             raise Broken("zip_bomb", f"it unpacks to more than {self._ratio:g} times its packed size")
         try:
+            if info.compress_type == _PACKED_ZSTD:
+                return self._zstd(info)
             with self._archive.open(info) as stream:
                 return _bounded(stream, min(self._limit, info.file_size))
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise Broken("malformed", "the archive member is damaged or packed in an unknown way") from error
+        except NotImplementedError as error:
+            raise Broken("unsupported", "it is packed in a way not read here: pack the archive anew, with deflate") from error
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, RuntimeError) as error:
+            raise Broken("malformed", "the archive member is damaged") from error
+
+    def _zstd(self, info: zipfile.ZipInfo) -> bytes:
+        """A member packed by Zstandard: its bytes lie after the local header."""
+        stream = self._archive.fp
+        assert stream is not None
+        stream.seek(info.header_offset)
+        header = stream.read(30)
+        stream.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
+        data = unpack("zstd", stream.read(info.compress_size), min(self._limit, info.file_size), self._ratio)
+        if zlib.crc32(data) != info.CRC:
+            raise ValueError
+        return data
 
 
 def _is_link(info: zipfile.ZipInfo) -> bool:
@@ -109,13 +129,14 @@ class Tar:
         except (tarfile.TarError, OSError, ValueError, EOFError):
             self.cut = True
 
-    def names(self) -> Iterator[Entry]:
-        for name, info in self._infos.items():
-            yield name, info.size, ""
+    def names(self) -> Iterator[str]:
+        yield from self._infos
         if self.cut:
-            yield "rest", 0, "malformed"
+            yield REST
 
     def read(self, name: str) -> bytes:
+        if self.cut and name == REST and name not in self._infos:
+            raise Broken("malformed", "the archive is cut short here")
         try:
             stream = self._archive.extractfile(self._infos[name])
             data = _bounded(stream, self._limit) if stream is not None else b""
@@ -144,9 +165,8 @@ class Lines:
                 self._numbers.append(number)
             position = end + 1
 
-    def names(self) -> Iterator[Entry]:
-        for start, end, number in zip(self._starts, self._ends, self._numbers, strict=True):
-            yield str(number), end - start, ""
+    def names(self) -> Iterator[str]:
+        yield from map(str, self._numbers)
 
     def read(self, name: str) -> bytes:
         if self._at is None:
@@ -155,94 +175,67 @@ class Lines:
         return bytes(self._data[self._starts[index] : self._ends[index]]).strip()
 
 
-class Table:
-    """Rows of a table that has a text column, each as the bytes of a JSON object, named by record number from 1."""
-
-    def __init__(self, kind: str, data: bytes) -> None:
-        self._rows = list(records(kind, data))
-
-    def names(self) -> Iterator[Entry]:
-        for number in range(1, len(self._rows) + 1):
-            yield str(number), 0, ""
-
-    def read(self, name: str) -> bytes:
-        number = int(name) if name.isdigit() else 0
-        if not 0 < number <= len(self._rows):
-            raise KeyError(name)
-        return json.dumps(self._rows[number - 1], ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
-
-
-def records(kind: str, data: bytes) -> Iterator[dict[str, Any]]:
-    """Rows of a CSV or Parquet table as dictionaries; empty rows of a CSV are left out. Raises Broken."""
-    if kind == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            for batch in pq.ParquetFile(pa.BufferReader(bytes(data))).iter_batches(4096):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise Broken("malformed", "the Parquet file is damaged") from error
-        return
-    csv.field_size_limit(1 << 27)
-    text, _ = decode(bytes(data))
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=csv_delimiter(text) or ",")
-    try:
-        head = [cell.strip() for cell in next(rows, [])]
-        for row in rows:
-            if any(cell.strip() for cell in row):
-                yield dict(zip(head, row, strict=False))
-    except csv.Error as error:
-        raise Broken("malformed", "the CSV file is damaged") from error
-
-
-def text_column(kind: str, data: bytes, columns: tuple[str, ...]) -> str:
-    """Name of the column that holds running text, '' when it is a plain table: a known name, and 40 characters on average."""
-    try:
-        sample = [row for _, row in zip(range(200), records(kind, data if kind == "parquet" else data[: 1 << 18]), strict=False)]
-    except Broken:
-        return ""
-    for column in columns:
-        for name in sample[0] if sample else ():
-            cells = [row[name] for row in sample if isinstance(row.get(name), str) and row[name].strip()]
-            if str(name).lower() == column and cells and sum(map(len, cells)) / len(cells) >= 40:
-                return str(name)
-    return ""
-
-
 def unpack(kind: str, data: bytes, limit: int, ratio: float) -> bytes:
-    """Bytes of a gzip, bzip2, xz or zstd stream. Raises Broken for damage, and for a bomb before the limit is passed."""
+    """Bytes of a compressed stream. Raises Broken for a bomb, before the limit is passed, and Cut with what there is for damage."""
+    out = bytearray()
     try:
-        if kind == "gzip":
-            out = _inflate(zlib.decompressobj(31), data, limit)
-        elif kind == "bzip2":
-            with bz2.BZ2File(io.BytesIO(data)) as stream:
-                out = _bounded(stream, limit)
-        elif kind == "xz":
-            with lzma.LZMAFile(io.BytesIO(data)) as stream:
-                out = _bounded(stream, limit)
-        else:
-            import pyarrow as pa
-
-            out = _bounded(pa.CompressedInputStream(pa.BufferReader(bytes(data)), "zstd"), limit)
+        for piece in _pieces(kind, data):
+            out += piece
+            if len(out) > limit:
+                raise Broken("zip_bomb", f"it unpacks to more than {limit:,} bytes")
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise Broken("malformed", "the compressed stream is damaged or cut short") from error
+        raise Cut(bytes(out)) from error
     if len(out) > 1 << 24 and len(out) > ratio * len(data):
         raise Broken("zip_bomb", f"it unpacks to more than {ratio:g} times its packed size")
-    return out
-
-
-def _inflate(inflater: zlib._Decompress, data: bytes, limit: int) -> bytes:
-    """All members of a gzip file, one after the other, never more than `limit` bytes."""
-    out, rest = bytearray(), bytes(data)
-    while rest[:2] == b"\x1f\x8b":
-        out += inflater.decompress(rest, limit + 1 - len(out))
-        if len(out) > limit:
-            raise Broken("zip_bomb", f"it unpacks to more than {limit:,} bytes")
-        if not inflater.eof:
-            raise EOFError
-        rest, inflater = inflater.unused_data, zlib.decompressobj(31)
     return bytes(out)
+
+
+def _pieces(kind: str, data: bytes) -> Iterator[bytes]:
+    """What a stream unpacks to, at most a megabyte at a time, as far as it goes."""
+    if kind == "gzip":
+        yield from _inflated(data)
+        return
+    if kind == "deflate":  # with the head of zlib or without, as servers send it
+        inflater = zlib.decompressobj(15 if data[:1] and data[0] & 15 == 8 else -15)
+        rest = bytes(data)
+        while rest and not inflater.eof:
+            yield inflater.decompress(rest, 1 << 20)
+            rest = inflater.unconsumed_tail
+        return
+    stream: Any
+    if kind in ("zstd", "lz4", "brotli"):
+        import pyarrow as pa
+
+        stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), kind)
+    else:
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        source.seek(0)
+        stream = bz2.open(source) if kind == "bzip2" else lzma.open(source)  # noqa: SIM115  there is no file to close
+    while piece := stream.read(1 << 20):
+        yield piece
+
+
+def _inflated(data: bytes) -> Iterator[bytes]:
+    """All members of a gzip file, one after the other; raises EOFError where it is cut short."""
+    at = 0
+    while at < len(data) and data[at : at + 2] == b"\x1f\x8b":
+        at = yield from gzip_member(data, at)
+
+
+def gzip_member(data: bytes, at: int) -> Generator[bytes, None, int]:
+    """The gzip member at `at`, at most a megabyte at a time; returns where it ends. Raises EOFError where it is cut short."""
+    inflater, rest = zlib.decompressobj(31), b""
+    while not inflater.eof:
+        if not rest:
+            rest = bytes(data[at : at + (1 << 20)])
+            at += len(rest)
+        piece = inflater.decompress(rest, 1 << 20)
+        if not rest and not piece and not inflater.eof:
+            raise EOFError
+        rest = inflater.unconsumed_tail
+        if piece:
+            yield piece
+    return at - len(inflater.unused_data)  # at the end the unconsumed tail is the same bytes
 
 
 def _bounded(stream: object, limit: int) -> bytes:

@@ -15,12 +15,17 @@ from dataclasses import dataclass
 
 from corpus.canonical import digest, digest_bytes
 from corpus.outcome import Circumstance
-from extractors.archives import Broken, Container, Lines, Mapped, Table, Tar, Zip, text_column, unpack
+from extractors.archives import REST, Broken, Container, Cut, Lines, Mapped, Tar, Zip, unpack
 from extractors.mailbox import Mail, Mbox, Msg, Signed
 from extractors.sniff import sniff
+from extractors.tables import Table, row_kind
+from extractors.warc import Warc
 
 SEPARATOR = "!/"
-STREAMS = ("gzip", "bzip2", "xz", "zstd")
+STREAMS = ("gzip", "bzip2", "xz", "zstd", "lz4")
+CONTAINERS = ("zip", "tar", "warc", "mbox", "email", "msg", "p7m")
+MAILS = ("email", "msg")  # members themselves, beside what is attached to them
+TABLES = ("jsonl", "csv", "parquet")
 _MAP_FROM = 16 << 20  # bytes: larger files are mapped, not read
 
 
@@ -89,18 +94,19 @@ class _Walk:
             yield from self.members(data, kind, inner, depth)
             return
         try:
-            data, kind = _look_through(data, kind, self.limits)
+            data, kind, cut = _look_through(data, kind, self.limits)
             self._use(len(data))
         except Broken as broken:
             yield _problem(data, kind, inner, broken)
             return
-        if opens(kind, data, self.limits):
-            yield from self.members(data, kind, inner, depth)
-        else:
-            yield self._leaf(data, kind, _join(inner, "data"))
+        lone = kind in MAILS or not opens(kind, data, self.limits)
+        yield from self.members(data, kind, _join(inner, "data") if lone else inner, depth)
+        if cut:
+            yield _missing(data, inner, REST, cut)
 
     def members(self, data: bytes, kind: str, inner: str, depth: int) -> Iterator[Found]:
-        if not opens(kind, data, self.limits):
+        rows = row_kind(kind, data, self.limits.text_columns) if kind in TABLES else ""
+        if not (rows or kind in CONTAINERS):
             yield self._leaf(data, kind, inner)
             return
         if depth >= self.limits.depth:
@@ -111,33 +117,27 @@ class _Walk:
         except Broken as broken:
             yield _problem(data, kind, inner, broken)
             return
-        if kind in ("email", "msg"):
+        if kind in MAILS:
             yield self._leaf(data, kind, inner)
         found = 0
-        for name, _, problem in container.names():
+        for name in container.names():
             found += 1
             try:
-                if problem:
-                    raise Broken(
-                        problem, "the member is protected by a password" if problem == "encrypted" else "the archive is cut short here"
-                    )
                 if self.count >= self.limits.members:
                     raise Broken("too_many_members", f"the file holds more than {self.limits.members:,} members")
                 member = container.read(name)
                 self._use(len(member))
             except Broken as broken:
-                key = digest({"container": digest_bytes(data), "name": name, "reason": broken.reason})
-                status = _status(broken.reason)
-                yield Found(_join(inner, name), key, "unknown", 0, status, broken.reason, broken.detail)
+                yield _missing(data, inner, name, broken)
                 if broken.reason in ("too_many_members", "too_many_bytes"):
                     return
                 continue
             self.count += 1
-            if kind in ("jsonl", "csv", "parquet"):
-                yield Found(_join(inner, name), digest_bytes(member), "json", len(member))
+            if rows:
+                yield Found(_join(inner, name), digest_bytes(member), rows, len(member))
             else:
                 yield from self.visit(member, _join(inner, name), depth + 1)
-        if not found and kind not in ("email", "msg"):
+        if not found and kind not in MAILS:
             yield _problem(data, kind, inner, Broken("empty", "the container has no members"))
 
     def _leaf(self, data: bytes, kind: str, inner: str) -> Found:
@@ -151,9 +151,7 @@ class _Walk:
 
 def opens(kind: str, data: bytes, limits: Limits) -> bool:
     """Whether members of this kind are looked for inside."""
-    return kind in ("zip", "tar", "mbox", "email", "msg", "jsonl", "p7m") or (
-        kind in ("csv", "parquet") and bool(text_column(kind, data, limits.text_columns))
-    )
+    return kind in CONTAINERS or (kind in TABLES and bool(row_kind(kind, data, limits.text_columns)))
 
 
 def _open(kind: str, data: bytes, limits: Limits) -> Container:
@@ -169,21 +167,30 @@ def _open(kind: str, data: bytes, limits: Limits) -> Container:
         return Lines(data)
     if kind in ("csv", "parquet"):
         return Table(kind, data)
+    if kind == "warc":
+        return Warc(data, limits.member_bytes, limits.ratio)
     if kind == "msg":
         return Msg(data)
     return Signed(data)
 
 
-def _look_through(data: bytes, kind: str, limits: Limits) -> tuple[bytes, str]:
-    """What is inside compressed streams, three layers at most."""
+def _look_through(data: bytes, kind: str, limits: Limits) -> tuple[bytes, str, Cut | None]:
+    """What is inside compressed streams, three layers at most. Of a container that is cut short the members before the cut are
+    there; half of a document is no document."""
+    cut = None
     for _ in range(3):
         if kind not in STREAMS:
             break
-        data = unpack(kind, data, limits.member_bytes, limits.ratio)
+        try:
+            data = unpack(kind, data, limits.member_bytes, limits.ratio)
+        except Cut as problem:
+            if sniff(problem.data) not in ("tar", "jsonl", "mbox"):
+                raise
+            data, cut = problem.data, problem
         kind = sniff(data)
     if kind in STREAMS:
         raise Broken("too_deep", "it is compressed more than three times over")
-    return data, kind
+    return data, kind, cut
 
 
 def _status(reason: str) -> str:
@@ -192,6 +199,12 @@ def _status(reason: str) -> str:
 
 def _problem(data: bytes, kind: str, inner: str, broken: Broken) -> Found:
     return Found(inner, digest_bytes(data), kind, len(data), _status(broken.reason), broken.reason, broken.detail)
+
+
+def _missing(data: bytes, inner: str, name: str, broken: Broken) -> Found:
+    """A member that has no bytes: its id is made of its container and its name."""
+    key = digest({"container": digest_bytes(data), "name": name, "reason": broken.reason})
+    return Found(_join(inner, name), key, "unknown", 0, _status(broken.reason), broken.reason, broken.detail)
 
 
 def _join(inner: str, name: str) -> str:
@@ -249,8 +262,8 @@ class _Chain:
             if container is None:
                 kind = sniff(data)
                 if kind in STREAMS:
-                    data, kind = _look_through(data, kind, self.limits)
-                    if name == "data" and (kind in ("csv", "parquet") or not opens(kind, data, self.limits)):
+                    data, kind, _ = _look_through(data, kind, self.limits)
+                    if name == "data" and (kind in MAILS or kind not in CONTAINERS):  # a row's name is a number
                         return data
                 container = _open(kind, data, self.limits)
                 self.levels[level] = (prefix, data, container)

@@ -1,7 +1,8 @@
 """Bytes to text: which encoding, and how sure.
 
-Order: byte order mark; UTF-16/32 without one (by the position of the zero bytes); the encoding the file declares, when it
-decodes; UTF-8; cp1252 when the bytes look Western (most Italian legacy text); a statistical guess; Latin-1, which never fails.
+Order: byte order mark; UTF-16/32 without one (by where the zero bytes fall); the encoding the file declares, when it decodes (a
+declared Western one gives way to UTF-8, which nothing else looks like); UTF-8; of the Western ones (Windows, DOS, Macintosh) the
+one in which the letters above 127 stand where letters stand; a statistical guess; Latin-1, which never fails.
 Mojibake (text decoded wrongly before it was stored) is left alone: it is repaired by `normalize`.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
+from itertools import islice
 
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -17,14 +20,20 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Bytes above 127 that Italian and its neighbours use, in cp1252: accented letters, quotes, dashes, euro, degree, guillemets.
-_WESTERN = frozenset(b"\x80\x85\x91\x92\x93\x94\x95\x96\x97\x99\xa0\xa3\xa7\xa9\xaa\xab\xae\xb0\xb2\xb7\xba\xbb") | frozenset(
-    range(0xC0, 0x100)
+_WESTERN = ("cp1252", "cp850", "mac_roman")  # in the order of preference
+_DECLARED_WESTERN = frozenset("latin-1 latin1 iso-8859-1 iso8859-1 iso-8859-15 windows-1252 cp1252 us-ascii ascii".split())
+_LOWER = "àèéìòùáíóúâêîôûäëïöüñçãõåæøœÿß"
+_UPPER = "ÀÈÉÌÒÙÁÍÓÚÂÊÎÔÛÄËÏÖÜÑÇÃÕÅÆØŒ"
+_LETTER = re.compile(
+    rf"(?<=[A-Za-z{_LOWER}])[{_LOWER}](?![A-Z])|[{_LOWER}](?=[a-z])|(?<![a-z{_LOWER}])[{_UPPER}](?=[A-Za-z{_LOWER}])"
+    rf"|(?<=[A-Z])[{_UPPER}]|(?<![^\s(\"'«“])[ÈÉÀ](?=[\s'’])|(?<=\s)à(?=\s)"
 )
-_UNDEFINED = frozenset(b"\x81\x8d\x8f\x90\x9d")
-_LETTER_BEFORE = re.compile(
-    rb"[A-Za-z][\xe0\xe8\xe9\xec\xf2\xf9\xc0\xc8\xc9\xcc\xd2\xd9\xe1\xed\xf3\xfa\xe4\xf6\xfc\xf1\xe7](?![\x80-\xff])"
-)
+_SIGNS = frozenset("’‘“”«»–—…°€§·•©®ªº\u00a0")
+_HIGH = bytes(range(128, 256))
+_LETTERS = bytes([*range(65, 91), *range(97, 123)])
+_ABOVE = re.compile(rb"[\x80-\xff]")
+_ENOUGH = 500  # bytes above 127 that are weighed
+_SAMPLE = 200_000  # bytes
 
 
 def decode(data: bytes, declared: str = "") -> tuple[str, str]:
@@ -35,6 +44,10 @@ def decode(data: bytes, declared: str = "") -> tuple[str, str]:
     wide = _wide(data)
     if wide:
         return data.decode(wide, "replace"), wide
+    if b"\x1b$" in data[:4000] and (text := _try(data, "iso2022_jp")) is not None:
+        return text, "iso2022_jp"
+    if declared.lower() in _DECLARED_WESTERN:
+        declared = "cp1252" if _try(data, "utf-8") is None else "utf-8"
     if declared:
         text = _try(data, declared)
         if text is not None:
@@ -72,7 +85,17 @@ def _wide(data: bytes) -> str:
         return "utf-16-le"
     if even > 0.7 and odd < 0.1:
         return "utf-16-be"
-    return ""
+    return _two_bytes(head)
+
+
+def _two_bytes(head: bytes) -> str:
+    """UTF-16 of another alphabet: one byte of each pair is zero or the alphabet's number."""
+    upper = [sum(n for _, n in Counter(head[start::2]).most_common(2)) / (len(head) // 2) for start in (0, 1)]
+    if len(head) < 40 or max(upper) < 0.9 or min(upper) > 0.6:
+        return ""
+    name = "utf-16-be" if upper[0] > upper[1] else "utf-16-le"
+    text = head.decode(name, "replace")
+    return name if sum(1 for c in text if c.isalnum() or c.isspace()) > 0.7 * len(text) else ""
 
 
 def _almost_utf8(data: bytes) -> str | None:
@@ -84,16 +107,22 @@ def _almost_utf8(data: bytes) -> str | None:
 
 
 def _legacy(data: bytes) -> str:
-    sample = data[:200_000]
-    high = [b for b in sample if b > 127]
-    if not high:
-        return "cp1252"
-    western = sum(1 for b in high if b in _WESTERN) / len(high)
-    undefined = any(b in _UNDEFINED for b in high)
-    if western > 0.9 and (len(_LETTER_BEFORE.findall(sample)) >= 0.3 * len(high) or len(high) < 0.1 * len(sample)):
-        return "latin-1" if undefined else "cp1252"
-    guess = _guess(sample)
-    return guess or ("latin-1" if undefined else "cp1252")
+    sample = data[:_SAMPLE]
+    high = len(sample) - len(sample.translate(None, _HIGH))
+    letters = len(sample) - len(sample.translate(None, _LETTERS))
+    best, points, seen = "", 0.0, 0
+    if 2 * high <= letters + 4:
+        places = [match.start() + 1 for match in islice(_ABOVE.finditer(sample), _ENOUGH)]
+        padded, seen = b"\n" + sample + b"\n", len(places)
+        around = b"".join(padded[at - 1 : at + 2] for at in places)  # each with its neighbours
+        for name in _WESTERN:
+            text = around.decode(name, "replace")
+            found = sum(1.0 if _LETTER.match(text, at) else 0.5 if text[at] in _SIGNS else 0.0 for at in range(1, len(text), 3))
+            if found > points:
+                best, points = name, found
+    if points < 0.45 * seen or not seen:
+        best = _guess(sample) or "cp1252"
+    return "latin-1" if best == "cp1252" and _try(data, best) is None else best
 
 
 def _guess(sample: bytes) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from corpus.canonical import digest_bytes
-from corpus.config import decided, measured
+from corpus.config import decided, how, measured
 from corpus.document import Document
 from corpus.outcome import Circumstance, Outcome, Verdict, rejected
 from corpus.stage import DocumentStage, Inputs, Measurements
@@ -38,18 +38,21 @@ class ExtractConfig:
     layout: str = measured("auto", "PDF layout: auto (models where Docling's weights are installed, else geometric), geometric, models")
     ocr: str = measured("auto", "scanned pages and images: auto (read where an OCR engine is installed) or off")
     ocr_languages: tuple[str, ...] = measured(("ita", "eng"), "languages the OCR engine reads, where they are installed")
+    ocr_pages: int = measured(200, "scanned pages read of one document; the rest is left out with a warning")
     convert: str = measured("auto", "legacy .doc, .xls and .ppt files: auto (through LibreOffice where it is installed) or off")
-    html: str = measured("default", "trafilatura's mode: default, fast, precision or recall")
+    html: str = measured("fast-recall", "trafilatura's mode: default, fast, fast-recall, precision or recall")
     text_fields: tuple[str, ...] = measured(
         ("text", "testo", "content", "contenuto", "body", "corpo", "article", "articolo", "document", "documento", "abstract", "message"),
         "fields of a JSON row that hold its text, in order of preference; when none does, its strings are listed",
     )
     min_chars: int = decided(1, "documents with fewer characters (blanks not counted) are rejected as no_text")
     max_scans: float = decided(0.5, "PDFs with a larger share of scanned pages (an image and no text) are rejected as needs_ocr")
+    deadline: float = how(900.0, "CPU seconds for one document; one that needs more fails as deadline, and is tried again at the next run")
+    memory: int = how(4 << 30, "bytes of memory for one document; one that needs more fails as memory, and is tried again")
 
     def __post_init__(self) -> None:
-        if self.html not in ("default", "fast", "precision", "recall"):
-            raise ValueError("html must be default, fast, precision or recall")
+        if self.html not in ("default", "fast", "fast-recall", "precision", "recall"):
+            raise ValueError("html must be default, fast, fast-recall, precision or recall")
         if self.layout not in ("auto", "geometric", "models"):
             raise ValueError("layout must be auto, geometric or models")
         if self.ocr not in ("auto", "off") or self.convert not in ("auto", "off"):
@@ -62,13 +65,22 @@ EXTRACTORS: dict[str, tuple[str, str]] = {
     "html": ("extractors.webpage", "read"),
     "xml": ("extractors.markup", "read"),
     "json": ("extractors.rows", "read_json"),
-    "csv": ("extractors.rows", "read_csv"),
-    "parquet": ("extractors.rows", "read_parquet"),
+    "row": ("extractors.rows", "read_row"),
+    "guess": ("extractors.rows", "read_row"),
+    "csv": ("extractors.rows", "read_table"),
+    "parquet": ("extractors.rows", "read_table"),
     "text": ("extractors.plain", "read"),
-    "markdown": ("extractors.plain", "read"),
+    "subtitles": ("extractors.plain", "read_subtitles"),
+    "markdown": ("extractors.markdown", "read"),
+    "rst": ("extractors.restructured", "read"),
+    "asciidoc": ("extractors.asciidoc", "read"),
+    "latex": ("extractors.latex", "read"),
     "rtf": ("extractors.rtf", "read"),
+    "calendar": ("extractors.mail", "read_invite"),
     "email": ("extractors.mail", "read"),
     "msg": ("extractors.mail", "read_msg"),
+    "image": ("extractors.ocr", "read_image"),
+    **{kind: ("extractors.legacy", "read") for kind in ("doc", "xls", "ppt", "ole")},
     **{
         kind: ("extractors.office", "read") for kind in ("docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "pages", "numbers", "keynote")
     },
@@ -76,23 +88,25 @@ EXTRACTORS: dict[str, tuple[str, str]] = {
 # how an extractor's name starts -> the distribution that does the reading
 _LIBRARIES = (
     ("docling", "docling-slim"),
+    ("libreoffice+docling", "docling-slim"),
     ("pypdfium2", "pypdfium2"),
     ("trafilatura", "trafilatura"),
+    ("docutils", "docutils"),
     ("msg", "python-oxmsg"),
     ("parquet", "pyarrow"),
 )
+ENCRYPTED = {"encrypted-office": "the office file is protected by a password", "pgp": "it is encrypted with OpenPGP"}
 # kind -> reason and detail of a rejection
 REFUSED: dict[str, tuple[str, str]] = {
     "empty": ("empty", "the file has no bytes"),
-    "image": ("needs_ocr", "an image: install an OCR engine to read it"),
-    **{k: ("needs_converter", f"a legacy .{k} file: save it as .{k}x, or convert it with LibreOffice") for k in ("doc", "xls", "ppt")},
-    "ole": ("unsupported", "an OLE file of an unknown application"),
     "p7s": ("no_text", "a detached signature: the signed document is another file"),
     "audio": ("unsupported", "audio: transcripts are not made here"),
     "video": ("unsupported", "video: transcripts are not made here"),
     "sevenzip": ("unsupported", "a 7z archive: unpack it, or pack it as .zip or .tar"),
     "rar": ("unsupported", "a RAR archive: unpack it, or pack it as .zip or .tar"),
-    "warc": ("unsupported", "a WARC archive: unpack its pages to HTML files"),
+    "compress": ("unsupported", "a file packed by compress (.Z): unpack it, or pack it with gzip"),
+    "cabinet": ("unsupported", "a cabinet archive: unpack it, or pack it as .zip or .tar"),
+    "tnef": ("unsupported", "an Outlook winmail.dat envelope: save the mail as .eml or .msg, or unpack it"),
     "font": ("unsupported", "a font holds no text"),
     "executable": ("unsupported", "a program holds no text"),
     "unknown": ("unsupported", "neither text nor a known format"),
@@ -128,12 +142,13 @@ def extracted(config: ExtractConfig, data: bytes, kind: str, curated: bool = Fal
         if messages is not None:
             return Extracted(chat.render(messages), "chat", form="chat", metadata={"messages": len(messages)})
         strayed = ["not_valid_chat"]
-    if kind == "encrypted-office":
-        raise Verdict("encrypted", "the office file is protected by a password")
-    if kind not in EXTRACTORS:
+    if kind in ENCRYPTED:
+        raise Verdict("encrypted", ENCRYPTED[kind])
+    family = kind.partition(":")[0]  # row:NAME and guess:NAME are rows of a table
+    if family not in EXTRACTORS:
         reason, detail = REFUSED.get(kind, ("unsupported", "this format is not read here"))
         return Extracted("", "", problem=reason, detail=detail, warnings=strayed)
-    module, function = EXTRACTORS[kind]
+    module, function = EXTRACTORS[family]
     read: Callable[[bytes, str, ExtractConfig], Extracted] = getattr(importlib.import_module(module), function)
     try:
         with warnings.catch_warnings():
@@ -141,18 +156,20 @@ def extracted(config: ExtractConfig, data: bytes, kind: str, curated: bool = Fal
             result = read(data, kind, config)
     except (Verdict, Circumstance, MemoryError):
         raise
-    except (ImportError, SyntaxError) as error:  # the installation's fault, not the file's
-        raise Circumstance("missing_library", f"the library that reads {kind} files cannot be imported: see athanor doctor") from error
+    except ImportError as error:  # the installation's fault, not the file's
+        raise Circumstance("missing_library", f"the library that reads {family} files cannot be imported: see athanor doctor") from error
     except RecursionError as error:
         raise Verdict("too_deep", "its structure is nested too deeply") from error
     except Exception as error:  # a parser's own failure is a verdict on the bytes; its message may quote them and is dropped
-        raise Verdict("malformed", f"the {kind} file cannot be parsed ({type(error).__name__})") from error
+        raise Verdict("malformed", f"the {family} file cannot be parsed ({type(error).__name__})") from error
     result.warnings[:0] = strayed
     return result
 
 
 def as_measurements(result: Extracted, config: ExtractConfig) -> Measurements:
     """The row of the shelf."""
+    if "\0\0" in result.text:
+        result.warnings.append("zeroed_bytes")
     text = tidy(result.text) if result.form != "chat" else result.text
     if len(text) > config.max_chars:
         text = text[: config.max_chars]
@@ -205,7 +222,7 @@ def decide(config: ExtractConfig, m: Measurements) -> Outcome:
     if m["problem"]:
         return rejected(m["problem"], detail=m["detail"])
     if m["scans"] > config.max_scans * m["pages"]:
-        return rejected("needs_ocr", m["scans"] / m["pages"], config.max_scans, "its pages are images: install an OCR engine to read it")
+        return rejected("needs_ocr", m["scans"] / m["pages"], config.max_scans, "its pages are images: see athanor doctor")
     if m["chars"] < config.min_chars:
         return rejected("no_text", m["chars"], config.min_chars, "nothing to read in it")
     fields = {"form": m["form"], "lang": "und", "title": m["title"], "metadata": m["metadata"]}
@@ -214,6 +231,13 @@ def decide(config: ExtractConfig, m: Measurements) -> Outcome:
     if other := fallbacks(m["warnings"]):
         return Outcome("kept", "fallback", detail=f"read another way than usual: {other}", fields=fields)
     return Outcome("kept", fields=fields)
+
+
+def tools(config: ExtractConfig) -> dict[str, str]:
+    """Programs and weights that take part where this machine has them."""
+    from extractors import legacy, ocr, pdf
+
+    return pdf.tools(config) | ocr.tools(config) | legacy.tools(config)
 
 
 def text(config: ExtractConfig, m: Measurements, incoming: str) -> str:
@@ -239,9 +263,12 @@ STAGE = DocumentStage(
         "python-docx",
         "python-pptx",
         "odfdo",
+        "docutils",
+        "pylatexenc",
         "python-oxmsg",
         "olefile",
     ),
+    tools=tools,
     reads=("kind", "curated"),
     measures=pa.schema(
         [
@@ -268,6 +295,4 @@ STAGE = DocumentStage(
     decide=decide,
     text=text,
     sensitive=True,
-    deadline=120.0,
-    memory=4 << 30,
 )

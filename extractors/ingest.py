@@ -30,7 +30,8 @@ class IngestConfig:
     max_member_bytes: int = measured(1 << 30, "bytes one member may unpack to")
     max_ratio: float = measured(200.0, "unpacked to packed size: above it an archive member is rejected as zip_bomb")
     text_columns: tuple[str, ...] = measured(
-        Limits.text_columns, "column names (lower case) that make a CSV of documents: each row is then a member"
+        Limits.text_columns,
+        "columns (lower case) with the text of a table, whose rows are then members; else a column of prose is looked for",
     )
     chat: tuple[str, ...] = decided(("chat/",), "places of curated chat: folders of a source (ending in /) or glob patterns of paths")
     chat_folders: tuple[str, ...] = how((), "folders outside RAW that hold nothing but curated chat; each becomes a source")
@@ -88,10 +89,10 @@ _MEMBER = pa.struct(
 
 STAGE = DocumentStage(
     name="ingest",
-    version=1,
+    version=2,
     config=IngestConfig(),
     doc="opens containers and lists members",
-    engines=("charset-normalizer",),
+    engines=("charset-normalizer", "pyarrow", "python-oxmsg"),
     reads=(),
     measures=pa.schema([pa.field("members", pa.list_(_MEMBER), metadata={"doc": "what the file holds, in the order of the file"})]),
     measure=measure,

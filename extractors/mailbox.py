@@ -1,7 +1,8 @@
 """Mail as a container: the mails of an mbox, the attachments of a mail, the content of a signed envelope.
 
 Body parts (text without a file name, not marked as attachment) belong to the mail itself and are read by `mail.py`. The
-postal certification (PEC) envelope needs nothing special: the original mail is its attachment `postacert.eml`.
+postal certification (PEC) envelope needs nothing special: the original mail is its attachment `postacert.eml`. A mail that is
+itself one attachment (a signed message, a lone PDF) has that as its member. A mail in an Outlook .msg is written down as .eml.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import email.header
 import io
 import re
 from collections.abc import Iterator
-from email.message import Message
+from email.message import EmailMessage, Message
+from typing import Any
 
-from extractors.archives import Broken, Entry, unique
+from corpus.canonical import digest_bytes
+from extractors.archives import Broken, unique
 from extractors.decode import decode
 
 
@@ -26,9 +29,8 @@ class Mbox:
         starts += [m.end() for m in re.finditer(rb"\r?\n\r?\n(?=From [^\n]{3,}\r?\n[!->]?[!-9;-~]+:)", data)]
         self._bounds = list(zip(starts, [*starts[1:], len(data)], strict=True))
 
-    def names(self) -> Iterator[Entry]:
-        for number, (start, end) in enumerate(self._bounds, 1):
-            yield str(number), end - start, ""
+    def names(self) -> Iterator[str]:
+        yield from map(str, range(1, len(self._bounds) + 1))
 
     def read(self, name: str) -> bytes:
         number = int(name) if name.isdigit() else 0
@@ -52,9 +54,8 @@ class Mail:
         except (ValueError, LookupError, RecursionError, TypeError, AttributeError) as error:
             raise Broken("malformed", "the structure of the mail cannot be read") from error
 
-    def names(self) -> Iterator[Entry]:
-        for name in self._parts:
-            yield name, 0, ""
+    def names(self) -> Iterator[str]:
+        yield from self._parts
 
     def read(self, name: str) -> bytes:
         try:
@@ -71,19 +72,49 @@ class Msg:
     def __init__(self, data: bytes) -> None:
         from oxmsg import Message as Outlook
 
-        taken: dict[str, int] = {}
         try:
-            parts = list(Outlook.load(io.BytesIO(bytes(data))).attachments)
-            self._parts = {unique(part.file_name or "", taken, f"part-{n}"): part.file_bytes or b"" for n, part in enumerate(parts, 1)}
+            parts = [(part.file_name or "", _outlook_bytes(part)) for part in Outlook.load(io.BytesIO(bytes(data))).attachments]
         except Exception as error:  # the reader has no error type of its own
             raise Broken("malformed", "the .msg file is damaged") from error
+        taken: dict[str, int] = {}
+        self._parts = {unique(name, taken, f"part-{number}"): content for number, (name, content) in enumerate(parts, 1)}
 
-    def names(self) -> Iterator[Entry]:
-        for name, data in self._parts.items():
-            yield name, len(data), ""
+    def names(self) -> Iterator[str]:
+        yield from self._parts
 
     def read(self, name: str) -> bytes:
-        return self._parts[name]
+        content = self._parts[name]
+        if content is None:
+            raise Broken("no_document", "the .msg file names this attachment and does not hold it")
+        return content
+
+
+def _outlook_bytes(part: Any) -> bytes | None:
+    """Bytes of an attachment; a mail attached in Outlook's own form as .eml; None where the file holds a link or an object."""
+    content = part.file_bytes
+    inner = next((storage for storage in part._storage.storages if storage.path.endswith("__substg1.0_3701000D")), None)
+    if content is not None or inner is None or not inner.streams:
+        return bytes(content) if content is not None else None
+    from oxmsg.attachment import Attachment
+    from oxmsg.domain import constants as c
+    from oxmsg.properties import Properties
+
+    properties = Properties(inner, properties_header_offset=24)
+    mail = EmailMessage()
+    mail["Subject"] = " ".join(str(properties.str_prop_value(c.PID_SUBJECT) or "").split())
+    sent = properties.date_prop_value(c.PID_CLIENT_SUBMIT_TIME)
+    if sent is not None:
+        mail["Date"] = sent
+    mail["MIME-Version"] = "1.0"
+    mail.set_content(str(properties.str_prop_value(c.PID_BODY) or ""))
+    for storage in inner.iter_attachment_storages():
+        attached = Attachment(storage)
+        content = _outlook_bytes(attached)
+        if content is not None:
+            mail.add_attachment(content, maintype="application", subtype="octet-stream", filename=attached.file_name or "mail.eml")
+    if mail.is_multipart():
+        mail.set_boundary("=" * 8 + digest_bytes(repr([p.get_payload() for p in mail.iter_parts()]).encode()))  # not by chance
+    return mail.as_bytes()
 
 
 class Signed:
@@ -92,8 +123,8 @@ class Signed:
     def __init__(self, data: bytes) -> None:
         self._content = signed_content(bytes(data))
 
-    def names(self) -> Iterator[Entry]:
-        yield "content", len(self._content), ""
+    def names(self) -> Iterator[str]:
+        yield "content"
 
     def read(self, name: str) -> bytes:
         if name != "content":
@@ -113,13 +144,13 @@ def attachments(message: Message, depth: int = 0) -> Iterator[Message]:
     if message.get_content_type() == "message/rfc822" and depth:
         yield message
         return
-    if message.is_multipart():
+    if message.is_multipart() and message.get_content_type() != "message/delivery-status":
         if depth < 30:
             for part in message.get_payload():
                 if isinstance(part, Message):
                     yield from attachments(part, depth + 1)
         return
-    if depth and is_attachment(message):
+    if is_attachment(message) and message.get_content_type() != "application/pgp-encrypted":
         yield message
 
 
@@ -128,7 +159,9 @@ def is_attachment(part: Message) -> bool:
     kind = part.get_content_type()
     if kind == "message/rfc822" or part.get_content_disposition() == "attachment" or part.get_filename():
         return True
-    return part.get_content_maintype() != "text" and kind not in ("message/delivery-status", "application/octet-stream+body")
+    if kind == "text/calendar":
+        return True
+    return part.get_content_maintype() not in ("text", "multipart") and kind != "message/delivery-status"
 
 
 def file_name(part: Message) -> str:
@@ -139,8 +172,8 @@ def file_name(part: Message) -> str:
             name = str(email.header.make_header(email.header.decode_header(name)))
         except (ValueError, LookupError):
             name = ""
-    if not name and part.get_content_type() == "message/rfc822":
-        return "message.eml"
+    if not name:
+        return {"message/rfc822": "message.eml", "text/calendar": "invite.ics"}.get(part.get_content_type(), "")
     return re.sub(r"[\r\n\t]+", " ", name.replace("\\", "/").rsplit("/", 1)[-1])[:200]
 
 

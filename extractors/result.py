@@ -20,8 +20,16 @@ LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
     "cut_at_max_chars": "what follows after extract.max_chars",
     "cut_at_max_rows": "rows beyond the first 100,000",
     "cut_short": "what followed where the file is cut",
+    "zeroed_bytes": "what stood where damage left zeros",
     "undecodable_bytes": "bytes that are no characters in its encoding",
     "unmapped_glyphs": "glyphs that its fonts give no character for",
+    "attachments_left_out": "attachments written into the XML",
+    "figures_left_out": "bare figures of a financial report",
+    "text_missing": "words of the file's own paragraphs, in per cent",
+    "hidden_slides_left_out": "slides that are hidden",
+    "hidden_sheets_left_out": "sheets that are hidden",
+    "uncomputed_formulas": "results of formulas that the file does not hold",
+    "inclusion_left_out": "files it includes",
     "external_entity_left_out": "entities outside the file",
 }
 _BLANKS = re.compile(r"\n{3,}")

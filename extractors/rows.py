@@ -1,23 +1,29 @@
-"""JSON documents and rows, CSV and Parquet tables.
+"""JSON documents and rows, rows of tables, and tables without a text column.
 
 A JSON object with a text field is that text: a configured name, in order, else the one long field that holds nearly everything
-(warning `text_field_guessed`). Beside it title, date, author, url, licence and language are kept as metadata. An object without
-one is listed readably, `key: value`. A list of objects with a text field is their texts, one after the other. Rich-text trees
-(ProseMirror, notebooks) are walked.
+(warning `text_field_guessed`); where an object wraps another that has one, the inner. Title, date, author, url, licence and
+language are kept beside it as metadata. An object without a text field is listed readably, `key: value`; a list of objects with
+one is their texts, one after the other. Conversations, notebooks and rich-text trees are read as what they are.
+
+A row of a table whose text column was chosen when the table was opened has the kind `row:NAME`, or `guess:NAME` where the name
+was detected and not configured: all rows of a table are read the same way.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from corpus.outcome import Verdict
-from extractors.archives import Broken, records
+from extractors.archives import Broken
+from extractors.chat import messages_of
 from extractors.decode import decode
 from extractors.extract import ExtractConfig
 from extractors.result import Extracted, markdown_table, one_line
+from extractors.tables import Row, opened
 
-_TITLES = ("title", "titolo", "headline", "subject", "oggetto", "name", "nome")
+_TITLES = ("title", "titolo", "headline", "subject", "oggetto", "name", "nome", "rubrica")
 _KEPT = {
     "date": "date",
     "data": "date",
@@ -30,46 +36,82 @@ _KEPT = {
     "license": "licence",
     "licenza": "licence",
 }
-_MAX_ROWS = 100_000
+_MAX_ROWS = 100_000  # of a table or list read as one document
+_DEEP = 4  # objects in objects a text is looked for in
 
 
 def read_json(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     """Text of a JSON document or row."""
-    text, encoding = decode(data)
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise Verdict("malformed", "the JSON is cut short or not valid") from error
+    value, encoding = _value(data)
     result = _object(value, config) if isinstance(value, dict) else None
     if result is None and isinstance(value, list):
         result = _objects(value, config)
-    if result is None:
-        lines: list[str] = []
-        _list(value, "", lines)
-        title = one_line(_first(value, _TITLES)) if isinstance(value, dict) else ""
-        result = Extracted("\n".join(lines), "json-listing", title, warnings=["no_text_field"])
+    result = result or _listing(value)
     result.encoding = encoding
     return result
 
 
-def _object(value: dict[str, Any], config: ExtractConfig) -> Extracted | None:
+def read_row(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
+    """Text of a table's row, in the column that `kind` names; a row without one is listed."""
+    value, encoding = _value(data)
+    how, _, name = kind.partition(":")
+    text = value.get(name) if isinstance(value, dict) else None
+    if isinstance(text, str) and text.strip():
+        result = _text_of(value, name, guessed=how == "guess")
+    else:
+        result = _listing(value)
+    result.encoding = encoding
+    return result
+
+
+def _value(data: bytes) -> tuple[Any, str]:
+    text, encoding = decode(data)
+    try:
+        return json.loads(text), encoding
+    except ValueError as error:
+        raise Verdict("malformed", "the JSON is cut short or not valid") from error
+
+
+def _listing(value: Any) -> Extracted:
+    lines: list[str] = []
+    _list(value, "", lines)
+    title = one_line(_first(value, _TITLES)) if isinstance(value, dict) else ""
+    return Extracted("\n".join(lines), "json-listing", title, warnings=["no_text_field"])
+
+
+def _object(value: Row, config: ExtractConfig) -> Extracted | None:
     if isinstance(value.get("cells"), list) and "nbformat" in value:
         cells = ["".join(c.get("source", [])) for c in value["cells"] if isinstance(c, dict) and c.get("cell_type") in ("markdown", "code")]
         return Extracted("\n\n".join(cells), "json-notebook")
     tree = value.get("doc", value)
     if isinstance(tree, dict) and tree.get("type") == "doc" and isinstance(tree.get("content"), list):
         return Extracted(_rich(tree).strip(), "json-richtext", one_line(_first(value, _TITLES)))
+    messages = messages_of(value)
+    if messages:
+        turns = "\n\n".join(f"{message['role']}: {message['content'].strip()}" for message in messages)
+        return Extracted(turns, "json-chat", one_line(_first(value, _TITLES)), metadata={"messages": len(messages)})
     name = _text_field(value, config)
-    if not name:
-        return None
-    lower = {key.lower(): key for key in value}
+    if name:
+        return _text_of(value, name, guessed=name.lower() not in config.text_fields)
+    whole = _characters(value)
+    for inner in _inside(value):
+        name = _text_field(inner, config)
+        if name.lower() in config.text_fields and 2 * len(inner[name]) >= whole:
+            return _text_of(value | inner, name, guessed=False)
+    return None
+
+
+def _text_of(value: Row, name: str, guessed: bool) -> Extracted:
+    """The text in one field of an object, and what is kept beside it."""
+    lower = {key.lower(): key for key in value if key != name}
     metadata = {kept: one_line(value[lower[n]]) for n, kept in _KEPT.items() if isinstance(value.get(lower.get(n, "")), (str, int))}
     language = next((value[lower[n]] for n in ("lang", "language", "lingua") if isinstance(value.get(lower.get(n, "")), str)), "")
-    warnings = [] if name.lower() in config.text_fields else ["text_field_guessed"]
-    return Extracted(value[name], "json", one_line(_first(value, _TITLES)), language, metadata | {"text_field": name}, warnings)
+    title = one_line(_first({key: inner for key, inner in value.items() if key != name}, _TITLES))
+    warnings = ["text_field_guessed"] if guessed else []
+    return Extracted(value[name], "json", title, language, metadata | {"text_field": name}, warnings)
 
 
-def _text_field(value: dict[str, Any], config: ExtractConfig) -> str:
+def _text_field(value: Row, config: ExtractConfig) -> str:
     """A field with a configured name, when it holds 40 characters or most of the row's; else one that holds nearly all of them."""
     sizes = {name: len(text.strip()) for name, text in value.items() if isinstance(text, str)}
     total = sum(sizes.values())
@@ -82,12 +124,32 @@ def _text_field(value: dict[str, Any], config: ExtractConfig) -> str:
     return longest if longest and sizes[longest] >= 200 and sizes[longest] >= 0.6 * total else ""
 
 
+def _inside(value: Row, depth: int = 1) -> Iterator[Row]:
+    """The objects an object wraps, outer ones first."""
+    inner = [child for child in value.values() if isinstance(child, dict)]
+    yield from inner
+    if depth < _DEEP:
+        for child in inner:
+            yield from _inside(child, depth + 1)
+
+
+def _characters(value: Any) -> int:
+    """Characters of all strings in a JSON value."""
+    if isinstance(value, str):
+        return len(value)
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_characters, children))
+
+
 def _objects(values: list[Any], config: ExtractConfig) -> Extracted | None:
     parts = [_object(v, config) for v in values[:_MAX_ROWS] if isinstance(v, dict)]
-    if not parts or len(parts) < len(values) or any(p is None for p in parts):
+    if not parts or len(parts) < min(len(values), _MAX_ROWS) or any(p is None for p in parts):
         return None
     texts = [f"# {p.title}\n\n{p.text}" if p.title else p.text for p in parts if p is not None]
-    return Extracted("\n\n".join(texts), "json", metadata={"objects": len(texts)})
+    warnings = sorted({warning for p in parts if p is not None for warning in p.warnings})
+    if len(values) > _MAX_ROWS:
+        warnings.append("cut_at_max_rows")
+    return Extracted("\n\n".join(texts), "json", metadata={"objects": len(texts)}, warnings=warnings)
 
 
 def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -139,22 +201,15 @@ def _rich(node: Any) -> str:
     return f"{body.rstrip()}\n\n" if kind in ("paragraph", "blockquote", "code_block", "table", "bullet_list", "ordered_list") else body
 
 
-def read_csv(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
-    """A table without a text column, as one Markdown table."""
-    return _table(data, kind)
-
-
-def read_parquet(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
-    """A Parquet table without a text column, as one Markdown table."""
-    return _table(data, kind)
-
-
-def _table(data: bytes, kind: str) -> Extracted:
+def read_table(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
+    """A CSV or Parquet table without a text column, as one Markdown table."""
     try:
-        rows = [row for _, row in zip(range(_MAX_ROWS), records(kind, data), strict=False)]
+        table = opened(kind, data)
+        count = min(len(table), _MAX_ROWS)
+        body = [table.cells(number) for number in range(1, count + 1)]
     except Broken as broken:
         raise Verdict(broken.reason, broken.detail) from broken
-    head = list(rows[0]) if rows else []
-    body = [["" if row.get(name) is None else str(row.get(name)) for name in head] for row in rows]
-    warnings = ["cut_at_max_rows"] if len(rows) == _MAX_ROWS else []
-    return Extracted(markdown_table([[str(name) for name in head], *body]), kind, metadata={"rows": len(rows)}, warnings=warnings)
+    warnings = ["cut_at_max_rows"] if len(table) > count else []
+    result = Extracted(markdown_table([table.head, *body]), kind, metadata={"rows": len(table)}, warnings=warnings)
+    result.encoding = table.encoding
+    return result

@@ -6,17 +6,21 @@ for all but the largest files. Kinds it answers with are in KINDS; `unknown` is 
 
 from __future__ import annotations
 
-import csv
+import binascii
 import io
 import json
 import re
 import zipfile
+import zlib
 
 from extractors.decode import decode
+from extractors.delimited import delimiter_of
+from extractors.lightmarkup import light_markup
 
 _KINDS = """
-    pdf html docx pptx xlsx odt ods odp epub rtf doc xls ppt msg ole pages numbers keynote xml json jsonl csv markdown text email mbox
-    zip tar gzip zstd bzip2 xz sevenzip rar parquet warc image audio video font executable p7m p7s encrypted-office empty unknown
+    pdf html docx pptx xlsx odt ods odp epub rtf doc xls ppt msg ole pages numbers keynote xml json jsonl row guess csv
+    markdown rst asciidoc latex subtitles calendar text email mbox zip tar gzip zstd bzip2 xz lz4 compress sevenzip cabinet tnef rar
+    parquet warc image audio video font executable p7m p7s pgp encrypted-office empty unknown
 """
 KINDS = tuple(_KINDS.split())
 
@@ -29,6 +33,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"7z\xbc\xaf\x27\x1c", "sevenzip"),
     (b"Rar!\x1a\x07", "rar"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x1f\x9d", "compress"),
+    (b"MSCF\x00\x00\x00\x00", "cabinet"),
+    (b"\x78\x9f\x3e\x22", "tnef"),
     (b"PAR1", "parquet"),
     (b"WARC/", "warc"),
     (b"\x89PNG\r\n\x1a\n", "image"),
@@ -63,12 +71,15 @@ _OLE_STREAMS = (
 _HEADER = re.compile(
     r"(?:From|To|Subject|Date|Message-ID|MIME-Version|Received|Return-Path|Delivered-To|Content-Type|Cc|Reply-To|X-[\w-]+):", re.I
 )
+_FIRST = re.compile(r"(?:From|Received|Return-Path|Subject|Message-ID|MIME-Version):", re.I)
 _FIELD = re.compile(r"[!-9;-~]+:(?:\s|$)")
 _HTML = re.compile(r"<!doctype\s+html|<html[\s>]|<head[\s>]|<body[\s>]|<xhtml:html[\s>]|<(?:\w+:)?html\s+xmlns", re.I)
+_ENTITY = re.compile(r"Content-Type:\s*(?:multipart|text|application|message)/", re.I)  # what a signed mail holds
+_ARMOUR = (("PKCS7", "p7m"), ("CMS", "p7m"), ("PGP MESSAGE", "pgp"), ("PGP SIGNATURE", "p7s"))
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]{64,}={0,2}\s*(?:\Z|[A-Za-z0-9+/=\s]*\Z)")
 _FRAGMENT = re.compile(
     r"<(?:div|p|table|meta|title|h[1-6]|ul|ol|span|section|article|main|script|style|link|br|a|b|i|font|center|img)(?:\s[^<>]*)?/?>", re.I
 )
-_MARKDOWN = re.compile(r"(?m)^(?:#{1,6} \S|```|~~~|\|.+\|\s*$|[-*+] \S)|\]\(\w")
 
 
 def sniff(data: bytes) -> str:
@@ -82,7 +93,9 @@ def sniff(data: bytes) -> str:
         return _ole(data)
     for magic, kind in _MAGIC:
         if head.startswith(magic):
-            return kind
+            return "warc" if kind == "gzip" and _opens_warc(head) else kind
+    if head[:3] == b"\x5d\x00\x00" and (head[5:13] == b"\xff" * 8 or head[10:13] == b"\x00" * 3):
+        return "xz"  # LZMA without the frame of xz
     if head[:1] == b"\x30" and len(head) > 20:
         signed = _pkcs7(head)
         if signed:
@@ -103,6 +116,13 @@ def sniff(data: bytes) -> str:
     return _text_kind(text, data) if text is not None else "unknown"
 
 
+def _opens_warc(head: bytes) -> bool:
+    try:
+        return zlib.decompressobj(31).decompress(head[:4096], 5) == b"WARC/"
+    except zlib.error:
+        return False
+
+
 def _looks_text_before(head: bytes) -> bool:
     """True when `%PDF-` is only quoted in a text: it stands inside a line of characters."""
     before = head[: head.index(b"%PDF-")]
@@ -112,7 +132,7 @@ def _looks_text_before(head: bytes) -> bool:
 def _as_text(head: bytes, whole: bool) -> str | None:
     """The prefix as text, None when it is binary."""
     text, encoding = decode(head if whole else head[: len(head) - len(head) % 4])
-    sample = text[:8000]
+    sample = re.sub("\x00{2,}", "\x00", text)[:8000]  # a run of zeros is a hole left by a disk, not a sign of a binary file
     if not sample:
         return ""
     odd = sum(1 for c in sample if (c < " " and c not in "\t\n\r\f\x1b\x1a\x08") or c == "\ufffd" or "\x80" <= c < "\xa0")
@@ -205,6 +225,12 @@ def _pkcs7(head: bytes) -> str:
     return "p7m" if inner >= 0 and head[inner + 11 : inner + 12] == b"\xa0" and head[inner - 1 : inner] != b"\x00" else "p7s"
 
 
+def _unarmoured(text: str) -> bytes:
+    """The first bytes of a base64 text."""
+    letters = re.sub(r"[\s=]+", "", text[:2048])
+    return binascii.a2b_base64(letters[: len(letters) - len(letters) % 4])
+
+
 def _text_kind(text: str, data: bytes) -> str:
     start = text.lstrip("\ufeff \t\r\n\f")
     if not start:
@@ -213,19 +239,23 @@ def _text_kind(text: str, data: bytes) -> str:
         return "mbox"
     if _is_mail(start):
         return "email"
-    if start.startswith("-----BEGIN PKCS7") or start.startswith("-----BEGIN CMS"):
-        return "p7m"
+    if start.startswith("-----BEGIN "):
+        return next((kind for name, kind in _ARMOUR if start.startswith(name, 11)), "text")
+    if start[:2] == "MI" and _BASE64.match(start) and (signed := _pkcs7(_unarmoured(start))):
+        return signed
+    if start.startswith("BEGIN:VCALENDAR"):
+        return "calendar"
     if start[0] == "<":
         return _markup(start)
     if start[0] in "{[":
         found = _json(start, text, data)
         if found:
             return found
-    if _csv(text):
+    if delimiter_of(text):
         return "csv"
     if len(_HTML.findall(start[:4096])) and re.search(r"</\w+>", start):
         return "html"
-    return "markdown" if len(_MARKDOWN.findall(start[:16384])) >= 2 else "text"
+    return light_markup(start)
 
 
 def _is_mail(start: str) -> bool:
@@ -238,7 +268,7 @@ def _is_mail(start: str) -> bool:
             seen += 1
         elif not (_FIELD.match(line) or (index and line[0] in " \t")):
             return False
-    return seen >= 3 or (seen >= 2 and bool(re.match(r"(?:From|Received|Return-Path|Subject|Message-ID|MIME-Version):", start, re.I)))
+    return seen >= 3 or bool(seen and _ENTITY.match(start)) or bool(seen >= 2 and _FIRST.match(start))
 
 
 def _markup(start: str) -> str:
@@ -284,27 +314,3 @@ def _object(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def csv_delimiter(text: str) -> str:
-    """The delimiter of a table in text, '' when it is none: the first records all have the same number of fields."""
-    sample = text[:20_000]
-    cut = len(text) > len(sample)
-    for delimiter in "\t;,|":
-        try:
-            rows = [row for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=False) if row]
-        except csv.Error:
-            continue
-        rows = rows[:-1] if cut and len(rows) > 3 else rows
-        if len(rows) < 3 or len(rows[0]) < 2:
-            continue
-        head = [cell.strip() for cell in rows[0]]
-        same = sum(1 for row in rows if len(row) == len(head))
-        named = all(head) and len(set(head)) == len(head) and all(len(cell) <= 60 and not cell.endswith(".") for cell in head)
-        if named and same >= (0.98 if len(head) > 2 else 1.0) * len(rows) and (len(head) > 2 or len(rows) >= 4):
-            return delimiter
-    return ""
-
-
-def _csv(text: str) -> bool:
-    return bool(csv_delimiter(text))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from corpus.outcome import Stop
 from corpus.workspace import Workspace
+from extractors import legacy, ocr
+from extractors.extract import ExtractConfig
 from flows import tables
 from flows.cli import answer
 from flows.settings import configure, cores, keys
@@ -42,7 +44,6 @@ FORMATS = {
     "e-mail": "email",
     "images": "PIL",
 }
-CONVERTERS = {"soffice": "old office files (doc, xls, ppt)", "tesseract": "scanned pages (OCR)"}
 SPACY = {"it": ("it_core_news_lg", "it_core_news_md", "it_core_news_sm"), "en": ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")}
 
 
@@ -68,7 +69,8 @@ def doctor(args: argparse.Namespace) -> int:
         if args.json:
             answer("doctor", "done", keys=[{"key": k, "value": v, "bears": b, "doc": d} for k, v, b, d in rows])
         return 0
-    checks = [*machine(args.workspace), *libraries(), *workspace_health(args.workspace)]
+    reading = next((stage.config for stage in way if stage.name == "extract"), ExtractConfig())
+    checks = [*machine(args.workspace), *libraries(reading), *workspace_health(args.workspace)]
     tables.show(
         ("check", "", "found", "what to do"),
         [[c.what, c.state, c.found, c.remedy] for c in checks],
@@ -110,7 +112,7 @@ def machine(near: Path) -> Iterator[Check]:
     )
 
 
-def libraries() -> Iterator[Check]:
+def libraries(reading: ExtractConfig) -> Iterator[Check]:
     """torch and its device, Prefect, the libraries of the stages, formats, language packages, programs."""
     torch = _version("torch")
     if torch:
@@ -145,9 +147,9 @@ def libraries() -> Iterator[Check]:
         "models" if layout else "rules",
         "" if layout else "the extra 'layout' adds Docling's models",
     )
-    for program, use in CONVERTERS.items():
-        there = shutil.which(program)
-        yield Check(program, "ok" if there else "note", "installed" if there else "none", "" if there else f"install it for {use}")
+    for what, module in (("scanned pages", ocr), ("old office files", legacy)):
+        there, remedy = module.found(reading)
+        yield Check(what, "note" if remedy else "ok", there or "not read", remedy)
 
 
 def workspace_health(path: Path) -> Iterator[Check]:

@@ -43,7 +43,7 @@ def kinds(run: Run) -> dict[str, int]:
     """Members by format, as ingest found them."""
     for view in results.views(run).values():
         table = view.outcomes()
-        return dict(Counter(k or "unknown" for k in table["kind"].to_pylist())) if "kind" in table.column_names else {}
+        return dict(Counter((k or "unknown").partition(":")[0] for k in table["kind"].to_pylist())) if "kind" in table.column_names else {}
     return {}
 
 
@@ -134,7 +134,8 @@ def reading(run: Run) -> list[tuple[str, dict[str, int]]]:
     found: dict[str, dict[str, int]] = {}
     for row in table.to_pylist():
         outcome = f"{row['status']}:{row['reason']}" if row["reason"] else row["status"]
-        found.setdefault(row["kind"] or "unknown", {})[outcome] = row["count_all"]
+        counts = found.setdefault((row["kind"] or "unknown").partition(":")[0], {})  # rows of tables: the column does not matter
+        counts[outcome] = counts.get(outcome, 0) + row["count_all"]
     return sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
 
 

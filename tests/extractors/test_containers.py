@@ -243,3 +243,128 @@ def test_no_damage_makes_opening_fail(tmp_path_factory: pytest.TempPathFactory, 
     path = saved(tmp_path_factory.mktemp("c"), bytes(data[:cut] if cut % 3 == 0 else data))
     for found in open_file(path):
         assert found.status == "kept" or found.reason
+
+
+def test_a_mail_in_a_compressed_stream_reads_back_to_its_id(tmp_path: Path) -> None:
+    path = saved(tmp_path, gzip.compress(mail("uno", "testo", {"a.txt": b"allegato"})))
+    found = open_file(path)
+    assert [f.inner for f in found] == ["data", "data!/a.txt"]
+    assert all(digest_bytes(read_member(path, f.inner)) == f.id for f in found)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "lzma", "zst", "lz4"])
+def test_every_kind_of_stream_is_looked_through(tmp_path: Path, kind: str) -> None:
+    import bz2
+    import lzma
+
+    import pyarrow as pa
+
+    def packed(data: bytes) -> bytes:
+        if kind in ("zst", "lz4"):
+            sink = pa.BufferOutputStream()
+            with pa.CompressedOutputStream(sink, {"zst": "zstd"}.get(kind, kind)) as out:
+                out.write(data)
+            return sink.getvalue().to_pybytes()
+        if kind == "lzma":
+            return lzma.compress(data, lzma.FORMAT_ALONE)
+        return {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[kind](data)
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("a.txt")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"ciao"))
+    path = saved(tmp_path, packed(out.getvalue()))
+    assert everything(path) == {"a.txt": "text"} and read_member(path, "a.txt") == b"ciao"
+    path = saved(tmp_path, packed(b"un testo solo " * 20))
+    assert everything(path) == {"data": "text"} and read_member(path, "data") == b"un testo solo " * 20
+
+
+def test_a_cut_archive_gives_the_members_before_the_cut_and_says_that_others_are_missing(tmp_path: Path) -> None:
+    import random
+
+    noise = random.Random(7)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name in "abc":
+            info = tarfile.TarInfo(f"{name}.txt")
+            content = "".join(noise.choice("abcdefghi \n") for _ in range(5000)).encode()
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    for data in (gzip.compress(out.getvalue())[:-1200], out.getvalue()[:12_000]):
+        path = saved(tmp_path, data)
+        found = open_file(path)
+        assert [(f.inner, f.status) for f in found[:2]] == [("a.txt", "kept"), ("b.txt", "kept")]
+        assert {f.reason for f in found[2:]} == {"malformed"} and "rest" in {f.inner for f in found}
+        assert digest_bytes(read_member(path, "b.txt")) == found[1].id
+    rows = b"".join(json.dumps({"n": i, "x": "".join(noise.choice("abcdefghi") for _ in range(60))}).encode() + b"\n" for i in range(500))
+    found = open_file(saved(tmp_path, gzip.compress(rows)[:-2000]))
+    assert len(found) > 300 and (found[-1].inner, found[-1].reason) == ("rest", "malformed")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_members_are_read_however_they_are_packed(tmp_path: Path, method: int) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.writestr("a.txt", b"un testo " * 50)
+    path = saved(tmp_path, out.getvalue())
+    assert read_member(path, open_file(path)[0].inner) == b"un testo " * 50
+
+
+def with_method(method: int, packed: bytes, content: bytes) -> bytes:
+    """A ZIP whose one member, `content`, is packed as `packed` by the method of this number."""
+    import zlib
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.txt", packed)
+    data = bytearray(out.getvalue())
+    central = data.index(b"PK\x01\x02")
+    for at in (8, central + 10):
+        data[at : at + 2] = method.to_bytes(2, "little")
+    for at in (14, central + 16):
+        data[at : at + 4] = zlib.crc32(content).to_bytes(4, "little")
+    for at in (22, central + 24):
+        data[at : at + 4] = len(content).to_bytes(4, "little")
+    return bytes(data)
+
+
+def test_zip_members_packed_by_zstandard_are_read_and_by_unknown_methods_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    content = b"un testo " * 50
+    path = saved(tmp_path, with_method(93, pa.Codec("zstd").compress(content, asbytes=True), content))
+    (found,) = open_file(path)
+    assert (found.kind, found.status) == ("text", "kept") and read_member(path, "a.txt") == content
+    (found,) = open_file(saved(tmp_path, with_method(9, b"\x01\x02", content)))
+    assert (found.status, found.reason) == ("rejected", "unsupported") and "deflate" in found.detail
+    (found,) = open_file(saved(tmp_path, with_method(93, b"nonsense", content)))
+    assert (found.status, found.reason) == ("failed", "malformed")
+
+
+def test_a_member_larger_than_the_limit_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+    import random
+
+    noise = random.Random(7).randbytes(5000)
+    path = saved(tmp_path, zipped({"a.bin": noise, "b.txt": b"breve"}))
+    assert [(f.inner, f.reason) for f in open_file(path, Limits(member_bytes=1000))] == [("a.bin", "zip_bomb"), ("b.txt", "")]
+    (found,) = open_file(saved(tmp_path, gzip.compress(noise)), Limits(member_bytes=1000))
+    assert found.reason == "zip_bomb"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("compress", b"\x1f\x9d\x90"),
+        ("sevenzip", b"7z\xbc\xaf\x27\x1c"),
+        ("rar", b"Rar!\x1a\x07\x01"),
+        ("cabinet", b"MSCF" + bytes(4)),
+    ],
+)
+def test_archives_that_are_not_opened_name_the_remedy(tmp_path: Path, kind: str, data: bytes) -> None:
+    from extractors import extract
+
+    (found,) = open_file(saved(tmp_path, data + bytes(range(60))))
+    assert found.kind == kind
+    result = extract.extracted(extract.ExtractConfig(), data, kind)
+    assert result.problem == "unsupported" and "pack it" in result.detail

@@ -52,3 +52,33 @@ def test_decoding_never_fails(data: bytes) -> None:
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\ufeff\x00"), max_size=200))
 def test_utf_8_is_always_read_back(text: str) -> None:
     assert decode(text.encode())[0] == text
+
+
+@pytest.mark.parametrize("encoding", ["cp850", "mac_roman", "cp1252"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Perché no? È già così.",
+        "Il contratto è stipulato in Forlì; la società dichiara che il prezzo sarà pagato, perciò nulla è più dovuto.",
+        "Alle Menschen sind frei und gleich an Würde und Rechten: Größe, Übung, Ärger.",
+    ],
+)
+def test_old_machines_wrote_italian_in_their_own_way(encoding: str, text: str) -> None:
+    assert decode(text.encode(encoding)) == (text, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "koi8-r", "cp1251", "cp866"])
+def test_other_alphabets_are_read_without_a_mark(encoding: str) -> None:
+    text = "Все люди рождаются свободными и равными в своем достоинстве и правах. " * 8
+    assert decode(text.encode(encoding))[0] == text
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "euc_jp", "iso2022_jp", "utf-16-le"])
+def test_japanese_is_read(encoding: str) -> None:
+    text = "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。" * 6
+    assert decode(text.encode(encoding))[0] == text
+
+
+def test_a_declared_western_encoding_gives_way_to_utf_8_and_stands_for_that_of_windows() -> None:
+    assert decode(ITALIAN.encode(), "iso-8859-1") == (ITALIAN, "utf-8")
+    assert decode(ITALIAN.encode("cp1252"), "ISO-8859-1") == (ITALIAN, "cp1252")

@@ -76,7 +76,7 @@ TABLE = [
     ("json", b'{"text": "cut off in the'),
     ("jsonl", b'{"text": "uno"}\n{"text": "due"}\n'),
     ("jsonl", b'{"text": "' + b"x" * 70_000 + b'"}\n{"text": "due"}\n'),
-    ("text", b"[[r_rebasing]]\n=== Rebasing\n\nTesto in AsciiDoc.\n"),
+    ("asciidoc", b"[[r_rebasing]]\n=== Rebasing\n\nTesto in AsciiDoc.\n"),
     ("text", b"[1] Una nota.\n[2] Un'altra nota.\n"),
     ("csv", b"nome,comune,cap\nA,Roma,00100\nB,Milano,20100\nC,Bari,70100\n"),
     ("csv", "città;abitanti;note\nRoma;2.800.000;\nForlì;117.000;x\nOrvieto;20.000;y\n".encode("cp1252")),
