@@ -3,6 +3,7 @@
     python benchmarks/extract.py html --pages FOLDER
     python benchmarks/extract.py pdf --laws FOLDER [--references FOLDER --raw FOLDER] [--work FOLDER]
     python benchmarks/extract.py references --raw FOLDER --references FOLDER [--worst 10]
+    python benchmarks/extract.py ocr --raw FOLDER [--files 6]
     python benchmarks/extract.py memory --raw FOLDER [--files 500]
 
 It needs the extra `bench`. Each subcommand is a module of its own, extract_<name>.py, whose head says what it measures;
@@ -18,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-COMMANDS = ("html", "pdf", "references", "memory")
+COMMANDS = ("html", "pdf", "references", "ocr", "memory")
 
 
 def main() -> None:
