@@ -1,271 +1,244 @@
-"""Page layout by geometry: fragments of lines to blocks in reading order. No weights, no library.
+"""Page layout by geometry: words and drawn lines to blocks in reading order, for a whole document. No weights, no library.
 
-    words -> fragments      see fragments.py, as for the running heads and feet
-    fragments -> columns    recursive: the vertical gutter with most running text on both sides; what crosses it (titles, wide
-                            tables) divides the page into bands, which are read one after the other, left before right
-    columns -> blocks       rows; runs of aligned rows are tables, the rest paragraphs, headings by size or weight, bullets
+    words, rulings -> tables    rulings.py: the frames that drawn lines make
+    words -> fragments          fragments.py; furniture.py tells running heads, feet and numbers from the text
+    fragments -> regions        columns.py: gutters and bands
+    regions -> blocks           aligned.py: tables without rulings; paragraphs.py: the rest
+    blocks -> document          here: footnotes after the body of their page, paragraphs that go on in the next column or page,
+                                hyphenation (hyphens.py), levels of headings
 
-Limits: words across the main direction of the page are put at its end; footnotes stay at the foot of their column; a table
-whose cells are running text is read column by column; rulings are not looked at.
+Limits: words across the main direction of the page are put at its end; text inside drawings is read as text.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import median
 
-from extractors.fragments import Fragment, same_row
+from extractors import aligned, rulings
+from extractors.columns import regions
+from extractors.fragments import Fragment, Word, body_size, fragments, is_bold, is_initial, rows
+from extractors.furniture import furniture
+from extractors.hyphens import Spelling
+from extractors.paragraphs import Block, Body, paragraphs, shortened, starts_item, stops
 
-_BULLET = re.compile(r"^[•▪◦‣●■□▫➢➤✓\uf0b7\uf0a7o*-]\s+\S")
-_STARTS = re.compile(r"^(?:\(?\d{1,3}[.)]|\(?[a-z][.)]|[IVX]{1,5}[.)]|(?:art|articolo|section|article)\.?\s*\d|§)\s", re.I)
-_ENDS = re.compile(r"[.:;?!»”\"')\]]$")
+_ACROSS = 0.7  # of the text's width: a drawn line so long divides the page
+_NOTE_SIZE = 0.94  # of the body's size: footnotes are set smaller
+_NOTE = re.compile(r"^(\(?\d{1,3}\)?|[*∗†‡§¹²³⁴⁵⁶⁷⁸⁹⁰]+|\[\d{1,3}\]|[a-z]\))\s*[^\s\d.,;)]")
 
 
 @dataclass(slots=True)
-class Block:
-    """A paragraph, heading, bullet, table or piece of furniture. `lines` in order; `grid` is a table's rows of cell texts."""
+class PageContent:
+    """What a page holds: words along its main direction, turned upright; the other words; boxes of drawn lines; its size in points."""
 
-    label: str  # text, heading, bullet, table, header, footer
-    lines: list[Fragment]
-    grid: list[list[str]] = field(default_factory=list)
+    words: list[Word]
+    height: float
+    turned: list[Word] = field(default_factory=list)
+    drawn: list[rulings.Box] = field(default_factory=list)
 
 
-def blocks(page: list[Fragment], body: float) -> list[Block]:
-    """Blocks of one page in reading order."""
+@dataclass(slots=True)
+class Analysis:
+    """Blocks of each page in reading order, every word in exactly one, and how the document spells."""
+
+    pages: list[list[Block]]
+    spelling: Spelling
+
+
+def analyse(pages: list[PageContent]) -> Analysis:
+    """The whole document: running heads, the size of the body and paragraphs over pages are known by all pages together."""
+    spelling = Spelling(word[4] for page in pages for word in page.words)
+    parts: list[list[Fragment]] = []
+    for page in pages:
+        tables = rulings.tables(page.words, page.drawn, spelling)
+        taken = {i for table in tables for i in table.words}
+        loose = fragments([word for i, word in enumerate(page.words) if i not in taken])
+        parts.append(_with_drop_caps(loose) + [rulings.stand_in(table, page.words) for table in tables])
+    body = _body(pages, parts)
+    margins = furniture(parts, [page.height for page in pages])
+    aside = [fragments(page.turned) for page in pages]
+    stamps = Counter(text for found in aside for text in {f.text for f in found})
+    out: list[list[Block]] = []
+    for number, (page, found) in enumerate(zip(pages, parts, strict=True)):
+        inner = [f for i, f in enumerate(found) if (number, i) not in margins]
+        bands = _banded(inner, page)
+        outer = [Block("header" if f.middle < page.height / 2 else "footer", [f]) for i, f in enumerate(found) if (number, i) in margins]
+        turned = [Block("header" if stamps[f.text] > 1 else "text", [f], region=-1) for f in aside[number]]
+        out.append(outer + _notes_last(_blocks(bands, body), body, page) + turned)
+    for blocks in out:
+        for block in blocks:
+            block.text = spelling.joined(f.text for f in block.lines)
+    _continuity(out)
+    _levels(out)
+    return Analysis(out, spelling)
+
+
+def _body(pages: list[PageContent], parts: list[list[Fragment]]) -> Body:
+    letters = [(len(word[4]), is_bold(word[5])) for page in pages for word in page.words]
+    return Body(body_size(parts), sum(n for n, bold in letters if bold) > 0.5 * sum(n for n, _ in letters))
+
+
+def _with_drop_caps(page: list[Fragment]) -> list[Fragment]:
+    """A large initial beside the lines it begins is put before the first of them."""
+    for cap in [f for f in page if len(f.text) == 1 and f.text.isalpha()]:
+        beside = [f for f in page if f is not cap and -1 <= f.l - cap.r <= 1.2 * f.size and f.t < cap.b and f.b > cap.t - 0.3 * f.size]
+        beside = [f for f in beside if is_initial(cap, f.size)]
+        if len(beside) >= 2:
+            first = min(beside, key=lambda f: f.t)
+            first.text, first.l = cap.text + first.text, cap.l
+            page = [f for f in page if f is not cap]
+    return page
+
+
+def _banded(page: list[Fragment], content: PageContent) -> list[list[Fragment]]:
+    """The page cut at lines drawn right across it. Lines of one length, three and more, are a table's."""
+    if not page:
+        return []
+    left, right = min(f.l for f in page), max(f.r for f in page)
+    across = [box for box in content.drawn if box[3] - box[1] <= 3 and box[2] - box[0] > _ACROSS * (right - left)]
+    lengths = Counter((round(box[0] / 4), round(box[2] / 4)) for box in across)
+    cuts = sorted(
+        (box[1] + box[3]) / 2
+        for box in across
+        if lengths[round(box[0] / 4), round(box[2] / 4)] < 3 and not any(f.t + 1 < box[3] and f.b - 1 > box[1] for f in page)
+    )
+    bands: list[list[Fragment]] = [[] for _ in range(len(cuts) + 1)]
+    for f in page:
+        bands[bisect_left(cuts, f.middle)].append(f)
+    return [band for band in bands if band]
+
+
+def _blocks(bands: list[list[Fragment]], body: Body) -> list[Block]:
+    """Blocks of one page, band after band and region after region."""
     out: list[Block] = []
-    for column in _columns(page, 0):
-        out.extend(_column_blocks(column, body))
+    for number, region in enumerate(region for band in bands for region in regions(band)):
+        found = _region_blocks(region, body)
+        for block in found:
+            block.region = number
+        out.extend(found)
     return out
 
 
-def _columns(page: list[Fragment], depth: int) -> list[list[Fragment]]:
-    cut = _gutter(page) if depth < 5 and len(page) >= 8 else None
-    if cut is None:
-        return [page] if page else []
-    out: list[list[Fragment]] = []
-    band: list[Fragment] = []
-    wide: list[Fragment] = []
-    for f in sorted(page, key=lambda f: f.middle):
-        crosses = f.l < cut - 1 and f.r > cut + 1
-        if crosses and band:
-            out.extend(_band(band, cut, depth))
-            band = []
-        if not crosses and wide:
-            out.append(wide)
-            wide = []
-        (wide if crosses else band).append(f)
-    if wide:
-        out.append(wide)
-    if band:
-        out.extend(_band(band, cut, depth))
-    return out
-
-
-def _band(band: list[Fragment], cut: float, depth: int) -> list[list[Fragment]]:
-    left = [f for f in band if (f.l + f.r) / 2 < cut]
-    right = [f for f in band if (f.l + f.r) / 2 >= cut]
-    if not left or not right or (len(band) < 8 and not (_running(left) and _running(right))):
-        return [band]
-    return _columns(left, depth + 1) + _columns(right, depth + 1)
-
-
-def _gutter(page: list[Fragment]) -> float | None:
-    """Where the best gutter lies: running text on both sides, at the same heights, and little that crosses it."""
-    low, high = min(f.l for f in page), max(f.r for f in page)
-    edges = Counter(round(f.l) for f in page if low + 0.15 * (high - low) < f.l < high - 0.12 * (high - low))
-    best, best_score = None, 0.0
-    for edge, count in edges.most_common(12):
-        if count < 3:
-            continue
-        cut = edge - 2.0
-        left = [f for f in page if f.r <= cut + 1]
-        right = [f for f in page if f.l >= cut - 1]
-        if len(left) < 4 or len(right) < 4:
-            continue
-        crossing = len(page) - len(left) - len(right)
-        pairs = _pairs(left, right)
-        score = pairs - 0.5 * sum(1 for f in page if f.l < cut < f.r and _beside(f, left, right))
-        if pairs >= 4 and score > best_score and crossing <= 3 * (len(left) + len(right)) and _running(left) and _running(right):
-            best, best_score = (cut + max((f.r for f in left if f.r <= cut), default=cut)) / 2, score
-    return best
-
-
-def _pairs(left: list[Fragment], right: list[Fragment]) -> int:
-    """Lines on the left with a line at the same height on the right."""
-    heights = sorted((f.t, f.b) for f in right)
-    return sum(1 for f in left if any(t < f.b and b > f.t for t, b in heights))
-
-
-def _beside(f: Fragment, left: list[Fragment], right: list[Fragment]) -> bool:
-    return any(same_row(o, f.t, f.b) for o in left) or any(same_row(o, f.t, f.b) for o in right)
-
-
-def _running(side: list[Fragment]) -> bool:
-    """Running text rather than cells: long lines, and enough of them about as wide as the widest."""
-    side = [f for f in side if any(map(str.isalnum, f.text))]
-    if len(side) < 3:
-        return False
-    widths = sorted(f.r - f.l for f in side)
-    chars = sum(len(f.text) for f in side) / len(side)
-    full = sum(1 for width in widths if width > 0.7 * widths[int(0.9 * (len(widths) - 1))])
-    return chars >= 16 and full >= 0.3 * len(side)
-
-
-def _rows(column: list[Fragment]) -> list[list[Fragment]]:
-    rows: list[list[Fragment]] = []
-    for f in sorted(column, key=lambda f: (f.middle, f.l)):
-        if (
-            rows
-            and any(same_row(o, f.t, f.b) for o in rows[-1])
-            and abs(rows[-1][0].middle - f.middle) < 0.7 * max(rows[-1][0].size, f.size)
-        ):
-            rows[-1].append(f)
-        else:
-            rows.append([f])
-    for row in rows:
-        row.sort(key=lambda f: f.l)
-    return rows
-
-
-def _column_blocks(column: list[Fragment], body: float) -> list[Block]:
-    rows = _rows(column)
+def _region_blocks(region: list[Fragment], body: Body) -> list[Block]:
+    lines = rows(region)
     out: list[Block] = []
     plain: list[list[Fragment]] = []
     at = 0
-    while at < len(rows):
-        end = _table_end(rows, at)
-        grid = _grid(rows[at:end]) if end - at >= 3 else None
-        if grid is None:
-            plain.append(rows[at])
+    while at < len(lines):
+        table = next((f for f in lines[at] if f.grid), None)
+        if table:
+            out.extend(paragraphs(plain, body) + [Block("table", [table], table.grid)])
+            plain = [rest] if (rest := [f for f in lines[at] if f is not table]) else []
             at += 1
             continue
-        out.extend(_paragraphs(plain, body))
-        plain = []
-        if len(grid[0]) <= 3 and _wordy(grid):
-            for cells in zip(*grid, strict=True):
-                out.extend(_paragraphs(_rows([f for cell in cells for f in cell]), body))
-        else:
-            texts = [[" ".join(f.text for f in cell) for cell in row] for row in grid]
-            out.append(Block("table", [f for row in rows[at:end] for f in row], texts))
-        at = end
-    return out + _paragraphs(plain, body)
-
-
-def _table_end(rows: list[list[Fragment]], at: int) -> int:
-    """End of the run of rows with several cells; one-cell rows inside it (wrapped cells, group titles) belong to it."""
-    end = at
-    while end < len(rows) and (len(rows[end]) > 1 or (at < end < len(rows) - 1 and len(rows[end + 1]) > 1 and len(rows[end][0].text) < 60)):
-        if end > at and rows[end][0].t - rows[end - 1][0].b > 4 * rows[end][0].size:
-            break
-        end += 1
-    return end
-
-
-def _grid(rows: list[list[Fragment]]) -> list[list[list[Fragment]]] | None:
-    """Fragments by row and column; None when the boxes do not line up in columns."""
-    spans: list[list[float]] = []
-    for f in sorted((f for row in rows if len(row) > 1 for f in row), key=lambda f: f.l):
-        if spans and f.l < spans[-1][1] - 1:
-            spans[-1][1] = max(spans[-1][1], f.r)
-        else:
-            spans.append([f.l, f.r])
-    if not 2 <= len(spans) <= 30:
-        return None
-    grid: list[list[list[Fragment]]] = []
-    for row in rows:
-        grid.append([[] for _ in spans])
-        for f in row:
-            at = min(range(len(spans)), key=lambda i: max(spans[i][0] - f.l, f.l - spans[i][1], 0.0))
-            grid[-1][at].append(f)
-    filled = sum(1 for row in grid for cell in row if cell) / (len(grid) * len(spans))
-    return grid if filled >= 0.4 and _aligned([row for row in rows if len(row) > 1], spans) else None
-
-
-def _wordy(grid: list[list[list[Fragment]]]) -> bool:
-    """Cells that are lines of running text: columns the gutter search has missed, not a table."""
-    texts = [" ".join(f.text for f in cell) for row in grid for cell in row if cell]
-    return sum(map(len, texts)) >= 30 * len(texts)
-
-
-def _aligned(rows: list[list[Fragment]], spans: list[list[float]]) -> bool:
-    """Cells of a column share an edge or their middle: unlike the words of a justified or typewritten line, which fall anywhere."""
-    if len(rows) < 3:
-        return False
-    lined = total = 0
-    for low, high in spans[1:]:
-        cells = [f for row in rows for f in row if f.l >= low - 1 and f.r <= high + 1]
-        if len(cells) < 2:
+        end = aligned.end_of_run(lines, at)
+        cells = aligned.grid(lines[at:end]) if end - at >= 3 else None
+        if cells is None or (aligned.wordy(cells) and not aligned.columns(cells)):
+            plain.append(lines[at])
+            at += 1
             continue
-        edges = ([round(f.l / 3) for f in cells], [round(f.r / 3) for f in cells], [round((f.l + f.r) / 6) for f in cells])
-        lined += max(Counter(edge).most_common(1)[0][1] for edge in edges)
-        total += len(cells)
-    return total > 0 and lined >= 0.5 * total
+        out.extend(paragraphs(plain, body))
+        plain = []
+        if aligned.wordy(cells):
+            for column in zip(*cells, strict=True):
+                out.extend(paragraphs(rows([f for cell in column for f in cell]), body))
+        else:
+            texts = [[" ".join(f.text for f in cell) for cell in row] for row in cells]
+            out.append(Block("table", [f for row in lines[at:end] for f in row], texts))
+        at = end
+    return out + paragraphs(plain, body)
 
 
-def _paragraphs(rows: list[list[Fragment]], body: float) -> list[Block]:
-    lines = [_line(row) for row in rows]
-    if not lines:
-        return []
-    right = sorted(f.r for f in lines)[int(0.9 * (len(lines) - 1))]
-    left = min(f.l for f in lines)
-    leading = median([b.t - a.t for a, b in pairwise(lines)] or [body * 1.2])
+def _notes_last(blocks: list[Block], body: Body, page: PageContent) -> list[Block]:
+    """Footnotes after the body: what is set smaller at the foot of a column or of the page and begins with a mark or under a line."""
+    notes: list[int] = []
+    for number in {block.region for block in blocks}:
+        inside = [i for i, block in enumerate(blocks) if block.region == number]
+        foot: list[int] = []
+        for i in reversed(inside):
+            if blocks[i].label not in ("text", "bullet") or max(f.size for f in blocks[i].lines) > _NOTE_SIZE * body.size:
+                break
+            foot.insert(0, i)
+        while foot and not _NOTE.match(blocks[foot[0]].lines[0].text) and not _under_line(blocks[foot[0]], page):
+            foot.pop(0)
+        if foot and not any(
+            f.t >= blocks[foot[0]].lines[0].t and f.l < blocks[foot[0]].lines[0].r and f.r > blocks[foot[0]].lines[0].l
+            for i, block in enumerate(blocks)
+            if i not in inside and max(f.size for f in block.lines) > _NOTE_SIZE * body.size
+            for f in block.lines
+        ):
+            notes.extend(foot)
+    kept = set(notes)
+    body_blocks = [block for i, block in enumerate(blocks) if i not in kept]
+    return body_blocks + [note for i, block in enumerate(blocks) if i in kept for note in _notes(block)]
+
+
+def _notes(block: Block) -> list[Block]:
+    """A block of footnotes as one block for each: a new one begins with the number after the last, or with a sign."""
     out: list[Block] = []
-    for i, line in enumerate(lines):
-        label = _label(line, body)
-        new = i == 0 or _breaks(lines[i - 1], line, leading, left, right) or label == "bullet" or _STARTS.match(line.text)
-        if not new and (label == "heading") != (out[-1].label == "heading"):
-            new = True
-        if new:
-            out.append(Block(label, [line]))
+    number = -1
+    for line in block.lines:
+        match = _NOTE.match(line.text)
+        sign = match[1].strip("()[]") if match else ""
+        counts = sign.isdecimal() and (number < 0 or int(sign) == number + 1)
+        if not out or counts or (sign and not sign.isalnum()):
+            out.append(Block("footnote", [line], region=block.region))
         else:
             out[-1].lines.append(line)
-    for block in out:
-        if block.label == "heading" and (len(block.lines) > 4 or sum(len(f.text) for f in block.lines) > 250):
-            block.label = "text"
+        number = int(sign) if counts else number
     return out
 
 
-def _line(row: list[Fragment]) -> Fragment:
-    if len(row) == 1:
-        return row[0]
-    text = " ".join(f.text for f in row)
-    return Fragment(
-        row[0].l,
-        min(f.t for f in row),
-        max(f.r for f in row),
-        max(f.b for f in row),
-        text,
-        median(f.size for f in row),
-        all(f.bold for f in row),
+def _under_line(block: Block, page: PageContent) -> bool:
+    """Whether a short drawn line stands right above the block, at its left edge."""
+    first = block.lines[0]
+    return any(
+        b - t <= 2 and r - l >= 20 and abs(l - first.l) < 2 * first.size and -2 <= first.t - b <= 2 * first.size
+        for l, t, r, b in page.drawn  # noqa: E741
     )
 
 
-def _breaks(above: Fragment, line: Fragment, leading: float, left: float, right: float) -> bool:
-    if line.t - above.t > max(1.35 * leading, leading + 0.4 * line.size) or line.t < above.t - line.size:
-        return True
-    if abs(line.size - above.size) > 0.25 * max(line.size, above.size) and min(len(line.text), len(above.text)) > 3:
-        return True
-    width = max(right - left, 1.0)
-    short = above.r < right - 0.12 * width
-    indented = line.l - above.l > 0.8 * line.size and line.l - left < 0.25 * width
-    return (short and bool(_ENDS.search(above.text))) or (
-        indented and (short or bool(_ENDS.search(above.text))) and not _BULLET.match(above.text)
-    )
+def _continuity(pages: list[list[Block]]) -> None:
+    """Marks the blocks that go on with the paragraph at the end of the column or page before."""
+    last: Block | None = None
+    place = (0, 0)
+    for number, page in enumerate(pages):
+        for block in page:
+            if block.label in ("header", "footer", "footnote", "caption", "table") or block.region < 0:
+                continue
+            here = (number, block.region)
+            if last is not None and here != place and block.label == "text" and _goes_on(last, block):
+                block.continues, block.label = True, last.label
+            last, place = block, here
 
 
-def _label(line: Fragment, body: float) -> str:
-    text = line.text.strip()
-    if _BULLET.match(text):
-        return "bullet"
-    letters = sum(c.isalpha() for c in text)
-    if (
-        letters >= 3
-        and len(text) <= 160
-        and letters >= 0.5 * len(text.replace(" ", ""))
-        and (line.size >= 1.25 * body or (line.bold and text[-1] not in ".,;:"))
-    ):
-        return "heading"
-    return "text"
+def _goes_on(above: Block, below: Block) -> bool:
+    if above.label in ("text", "bullet") and shortened(above.text, below.text):
+        return True
+    if above.label not in ("text", "bullet") or stops(above.text) or not above.text or starts_item(below.text):
+        return False
+    first, end = below.text.lstrip()[:1], above.text.rstrip()[-1:]
+    if abs(above.lines[-1].size - below.lines[0].size) > 0.15 * above.lines[-1].size:
+        return False
+    if first.islower():
+        return end != ";" or above.full
+    return above.full and not below.indented and (end.isalnum() or end in ",-\u00ad\u2010(")
+
+
+def _levels(pages: list[list[Block]]) -> None:
+    """Levels of headings by size, weight and capitals: the most prominent style of the document is 1."""
+    headings = [block for page in pages for block in page if block.label == "heading"]
+    sizes: list[float] = []
+    for size in sorted({max(f.size for f in block.lines) for block in headings}, reverse=True):
+        if not sizes or size < 0.93 * sizes[-1]:
+            sizes.append(size)
+    styles = {}
+    for block in headings:
+        size = max(f.size for f in block.lines)
+        rank = max(i for i, largest in enumerate(sizes) if size <= largest or i == 0)
+        styles[id(block)] = (rank, not all(f.bold for f in block.lines), not block.text.isupper())
+    order = {style: i + 1 for i, style in enumerate(sorted(set(styles.values())))}
+    for block in headings:
+        block.level = min(order[styles[id(block)]], 5)

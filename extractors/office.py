@@ -1,176 +1,179 @@
-"""Office files and e-books by Docling's own backends, exported to Markdown.
+"""Office files and e-books by Docling's own backends, exported to Markdown, and nothing lost without a word.
 
-DOCX, PPTX, XLSX, ODT, ODS, ODP, EPUB and Apple's iWork. When Docling fails, the text is taken straight from the XML inside, in
-the order of the file, and the warning `fallback_xml` says so. Title, author and date come from the file's properties.
+DOCX, PPTX, XLSX, ODT, ODS, ODP, EPUB and Apple's iWork. What stands on the page and would not be in Docling's text is written
+into a copy of the package first (word.py, spreadsheet.py, opendocument.py, epub.py); a workbook that is too large or too sparse
+for Docling becomes tables directly (`fallback_tables`). Then the words of the package's own paragraphs are looked for in the
+text (completeness.py): where more than MISSING of them are not in it, lost paragraphs are put back (`fallback_paragraphs`) and
+`text_missing` says how many per cent still are; where more than LOST, or Docling fails, the paragraphs themselves are the text
+(`fallback_xml`). Damaged packages are mended before all this (mend.py).
+
+Text: comments, hidden slides and sheets, headers and footers are left out, hidden slides and sheets with a warning; speaker
+notes follow their slide; a sheet has its name as heading. Title, author, date and licence come from the file's properties.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import posixpath
-import re
-import zipfile
+from dataclasses import dataclass
 from typing import Any
 
 from corpus.outcome import Verdict
+from extractors import epub, opendocument, package, presentation, spreadsheet, word
+from extractors.completeness import completed, missing
 from extractors.extract import ExtractConfig
-from extractors.result import Extracted, first_heading, one_line
+from extractors.mend import DAMAGE
+from extractors.result import Extracted, first_heading
 
-_MAX_UNPACKED = 1 << 30
-_MAX_RATIO = 200.0
-# where the text is, which element is a paragraph, and which ones hold characters (local names)
-_PARTS: dict[str, tuple[str, frozenset[str]]] = {
-    "docx": (r"word/(?:document|footnotes|endnotes)\d*\.xml", frozenset("p")),
-    "pptx": (r"ppt/slides/slide\d+\.xml", frozenset("p")),
-    "xlsx": (r"xl/sharedStrings\.xml", frozenset(("si",))),
-    "odt": (r"content\.xml", frozenset(("p", "h"))),
-    "ods": (r"content\.xml", frozenset(("p", "h"))),
-    "odp": (r"content\.xml", frozenset(("p", "h"))),
+MISSING = 0.02  # share of the words that may be missing: lists and formulas are written in other ways
+LOST = 0.25
+_FORMATS = {
+    **{kind: kind.upper() for kind in ("docx", "pptx", "xlsx", "odt", "ods", "odp", "epub")},
+    **{kind: f"IWORK_{kind.upper()}" for kind in ("pages", "numbers", "keynote")},
 }
-_FORMATS = {"docx": "DOCX", "pptx": "PPTX", "xlsx": "XLSX", "odt": "ODT", "ods": "ODS", "odp": "ODP", "epub": "EPUB"}
-_IWORK = {"pages": "IWORK_PAGES", "numbers": "IWORK_NUMBERS", "keynote": "IWORK_KEYNOTE"}
+
+
+@dataclass
+class _Reading:
+    """What a file was read to: `texts` of its pages, or one for all where it has none, and the package's own paragraphs."""
+
+    texts: list[str]
+    seen: list[str]
+    extractor: str = "docling"  # '' when Docling fails
+    pages: int = 0  # pages, slides or sheets
 
 
 def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     """Markdown of an office file or e-book."""
-    names = _checked(data, kind)
-    properties = _properties(data, names, kind)
-    text, pages, warnings = _docling(data, kind), _count(names, kind), []
-    if text is None:
-        text = _fallback(data, names, kind, config)
-        if text is None:
-            raise Verdict("malformed", f"the {kind} file is damaged")
+    data, names, warnings = package.opened(data, kind)
+    mended = bool(warnings)
+    about = package.properties(data, names, kind)
+    reading = _workbook(data, kind, warnings) if kind in ("xlsx", "ods") else _document(data, kind, names, warnings)
+    texts, seen, extractor = reading.texts, reading.seen, reading.extractor
+    text = "\n\n".join(part for part in texts if part.strip())
+    share = missing(text, seen) if extractor else 1.0
+    if MISSING <= share < LOST and len(texts) == 1:
+        text, before = completed(text, seen), share
+        share = missing(text, seen)
+        warnings += ["fallback_paragraphs"] * (share < before)
+    if seen and share >= LOST:
+        text, extractor, texts = "\n\n".join(seen), "office-xml", []
         warnings.append("fallback_xml")
-    title = properties.pop("title", "") or first_heading(text)
-    lang = properties.pop("language", "")
-    return Extracted(text, "office-xml" if warnings else "docling", title, lang, properties, warnings, pages)
+    elif not extractor or (mended and not text.strip()):
+        raise Verdict("malformed", f"the {kind} file is damaged")
+    elif share >= MISSING:
+        warnings.append(f"text_missing: {share:.0%}")
+    heading = "" if kind in ("xlsx", "ods") else first_heading(text)  # a sheet's name is no title
+    title, lang = about.pop("title", "") or heading, about.pop("language", "")
+    page_chars = [len(part) for part in texts] if reading.pages == len(texts) else []
+    return Extracted(text, extractor, title, lang, dict(about), warnings, reading.pages, page_chars=page_chars)
 
 
-def _checked(data: bytes, kind: str) -> list[str]:
-    """Names in the package. Raises Verdict for what must not be opened."""
+def _document(data: bytes, kind: str, names: list[str], warnings: list[str]) -> _Reading:
+    """All but workbooks."""
+    copy: bytes | None = data  # None where Docling should not read it
+    seen: list[str] = []
+    slides: list[presentation.Slide] = []
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as package:
-            infos = package.infolist()
-            if any(i.flag_bits & 1 for i in infos):
-                raise Verdict("encrypted", "the file is protected by a password")
-            total = sum(i.file_size for i in infos)
-            if total > _MAX_UNPACKED or (total > 64 << 20 and total > _MAX_RATIO * len(data)):
-                raise Verdict("zip_bomb", f"it unpacks to more than {_MAX_RATIO:g} times its size")
-            manifest = package.read("META-INF/manifest.xml") if any(i.filename == "META-INF/manifest.xml" for i in infos) else b""
-            if b"encryption-data" in manifest and kind.startswith("od"):
-                raise Verdict("encrypted", "the file is protected by a password")
-            return [i.filename for i in infos]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise Verdict("malformed", f"the {kind} file is damaged or cut short") from error
+        if kind == "docx":
+            copy, seen = word.plain(data)
+        elif kind in ("odt", "odp"):
+            copy, seen = opendocument.plain(data)
+        elif kind == "epub":
+            copy, seen = epub.plain(data)
+        elif kind == "pptx":
+            slides = presentation.slides(data, names)
+            seen = [line for slide in slides if not slide.hidden for line in (*slide.paragraphs, *slide.diagrams)]
+    except MemoryError:
+        raise
+    except Exception:  # what cannot be prepared is read as it is
+        warnings.append("fallback_unprepared")
+    document = _docling(copy, kind) if copy is not None else None
+    if document is None:
+        return _Reading([], seen, "", len(slides))
+    _notes(document)
+    if hidden := sum(slide.hidden for slide in slides):
+        warnings.append(f"hidden_slides_left_out: {hidden}")
+    if kind == "pptx":
+        pages = [_markdown(document, page) for page in sorted(document.pages)]
+        for at, slide in enumerate(slides[: len(pages)]):
+            if slide.diagrams and not slide.hidden:
+                pages[at] = "\n\n".join([pages[at], *(f"- {line}" for line in slide.diagrams)])
+        return _Reading(pages, seen, pages=len(pages))
+    drawn = sum(group.name.startswith("slide") for group in document.groups)
+    return _Reading([_markdown(document)], seen, pages=drawn)
+
+
+def _workbook(data: bytes, kind: str, warnings: list[str]) -> _Reading:
+    """A workbook, whose pages are the sheets that are shown."""
+    from lxml import etree
+
+    try:
+        book = spreadsheet.opened(data) if kind == "xlsx" else opendocument.workbook(data)
+    except (*DAMAGE, etree.XMLSyntaxError):
+        document = _docling(data, kind)
+        return _Reading([_markdown(document)], []) if document is not None else _Reading([], [], "")
+    visible = [sheet for sheet in book.sheets if not sheet.hidden]
+    if hidden := len(book.sheets) - len(visible):
+        warnings.append(f"hidden_sheets_left_out: {hidden}")
+    if book.cut:
+        warnings.append("cut_at_max_rows")
+    if book.uncomputed:
+        warnings.append(f"uncomputed_formulas: {book.uncomputed}")
+    if not book.large:
+        data = spreadsheet.rewritten(data, book) if kind == "xlsx" else opendocument.plain(data)[0]
+        document = _docling(data, kind)
+        if document is not None:
+            seen = [" ".join(row.values()) for sheet in visible for row in sheet.rows.values()]
+            pages = dict(zip([s.name for s in book.sheets], sorted(document.pages), strict=False))
+            texts = [_sheet(s.name, _markdown(document, pages[s.name]) if s.name in pages else "") for s in visible]
+            return _Reading(texts, seen, pages=len(texts))
+    warnings.append("fallback_tables")
+    texts = [_sheet(sheet.name, spreadsheet.tables(sheet)) for sheet in visible]
+    return _Reading(texts, [], "office-xml", len(texts))
+
+
+def _sheet(name: str, text: str) -> str:
+    return f"## {name}\n\n{text}" if text.strip() else ""
 
 
 @functools.cache
 def _converter(kind: str) -> Any:
+    from docling.backend import iwork_backend, msexcel_backend, mspowerpoint_backend, msword_backend
     from docling.datamodel.base_models import InputFormat
     from docling.document_converter import DocumentConverter
 
-    return DocumentConverter(allowed_formats=[getattr(InputFormat, (_FORMATS | _IWORK)[kind])])
+    for backend in (iwork_backend, msexcel_backend, mspowerpoint_backend, msword_backend):
+        backend.get_docx_to_pdf_converter = lambda: None  # shapes are not drawn: a LibreOffice started for each takes seconds
+    return DocumentConverter(allowed_formats=[getattr(InputFormat, _FORMATS[kind])])
 
 
-def _docling(data: bytes, kind: str) -> str | None:
-    """Docling's Markdown; None when it fails, or finds nothing."""
+def _docling(data: bytes, kind: str) -> Any:
+    """Docling's document; None when it fails."""
     from docling.datamodel.base_models import ConversionStatus, DocumentStream
 
     converter = _converter(kind)
     try:
         result = converter.convert(DocumentStream(name=f"document.{kind}", stream=io.BytesIO(data)), raises_on_error=False)
-        if result.status not in (ConversionStatus.SUCCESS, ConversionStatus.PARTIAL_SUCCESS):
-            return None
-        text = result.document.export_to_markdown(image_placeholder="", escape_html=False, escape_underscores=False, compact_tables=True)
     except MemoryError:
         raise
     except Exception:  # a backend's failure is not the file's: the XML inside has its say
         return None
-    return str(text)
+    return result.document if result.status in (ConversionStatus.SUCCESS, ConversionStatus.PARTIAL_SUCCESS) else None
 
 
-def _count(names: list[str], kind: str) -> int:
-    pattern = {"pptx": r"ppt/slides/slide\d+\.xml", "xlsx": r"xl/worksheets/sheet\d+\.xml"}.get(kind)
-    return sum(1 for n in names if re.fullmatch(pattern, n)) if pattern else 0
+def _notes(document: Any) -> None:
+    """Speaker notes, which Docling sets aside with the comments, to the body."""
+    from docling_core.types.doc import ContentLayer, GroupLabel
+
+    for item in document.texts:
+        if item.content_layer == ContentLayer.NOTES and item.parent is not None:
+            parent = item.parent.resolve(document)
+            if getattr(parent, "label", None) in (GroupLabel.SLIDE, GroupLabel.CHAPTER):
+                item.content_layer = ContentLayer.BODY
 
 
-def _properties(data: bytes, names: list[str], kind: str) -> dict[str, str]:
-    """title, author, date, language, licence, as far as the package states them."""
-    path = {"epub": _package_file(data)}.get(kind) or ("meta.xml" if kind.startswith("od") else "docProps/core.xml")
-    if path not in names:
-        return {}
-    found: dict[str, str] = {}
-    wanted = {
-        "title": "title",
-        "creator": "author",
-        "date": "date",
-        "created": "date",
-        "creation-date": "date",
-        "language": "language",
-        "rights": "licence",
-    }
-    for element in _elements(data, path):
-        key = wanted.get(_local(element.tag))
-        if key and element.text and element.text.strip():
-            found.setdefault(key, one_line(element.text)[:10] if key == "date" else one_line(element.text))
-    return found
-
-
-def _package_file(data: bytes) -> str:
-    for element in _elements(data, "META-INF/container.xml"):
-        if _local(element.tag) == "rootfile":
-            return str(element.get("full-path") or "")
-    return ""
-
-
-def _elements(data: bytes, path: str) -> list[Any]:
-    from defusedxml.ElementTree import fromstring
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as package:
-            return list(fromstring(package.read(path)).iter())
-    except Exception:  # properties and fallbacks are extras: without them the text still counts
-        return []
-
-
-def _local(tag: object) -> str:
-    return tag.rsplit("}", 1)[-1] if isinstance(tag, str) else ""
-
-
-def _fallback(data: bytes, names: list[str], kind: str, config: ExtractConfig) -> str | None:
-    if kind == "epub":
-        return _epub(data, names, config)
-    if kind not in _PARTS:
-        return None
-    pattern, paragraph = _PARTS[kind]
-    parts = sorted((n for n in names if re.fullmatch(pattern, n)), key=lambda n: [int(d) for d in re.findall(r"\d+", n)])
-    paragraphs = []
-    for part in parts:
-        for element in _elements(data, part):
-            if _local(element.tag) in paragraph:
-                text = "".join(element.itertext()).strip()
-                if text:
-                    paragraphs.append(text)
-    return "\n\n".join(paragraphs) if parts and paragraphs else None
-
-
-def _epub(data: bytes, names: list[str], config: ExtractConfig) -> str | None:
-    """Chapters in the order of the spine, each reduced to its visible text."""
-    from extractors.decode import decode
-    from extractors.webpage import html_text
-
-    package = _package_file(data)
-    hrefs, order = {}, []
-    for element in _elements(data, package):
-        if _local(element.tag) == "item":
-            hrefs[element.get("id")] = posixpath.normpath(posixpath.join(posixpath.dirname(package), element.get("href") or ""))
-        elif _local(element.tag) == "itemref":
-            order.append(hrefs.get(element.get("idref"), ""))
-    chapters = [n for n in order if n in names] or [n for n in names if n.endswith((".xhtml", ".html", ".htm"))]
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as book:
-            texts = [html_text(decode(book.read(n))[0]) for n in chapters]
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError):
-        return None
-    return "\n\n".join(t for t in texts if t.strip()) or None
+def _markdown(document: Any, page: int | None = None) -> str:
+    return str(
+        document.export_to_markdown(image_placeholder="", escape_html=False, escape_underscores=False, compact_tables=True, page_no=page)
+    )

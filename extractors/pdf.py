@@ -1,8 +1,8 @@
-"""PDF: Docling's standard pipeline with our layout engine in the place of its models; pypdfium2's text as a stated fallback.
+"""PDF: Docling's standard pipeline with our layout engine in the place of its models, or with its models where they are installed.
 
-The pipeline here is `StandardPdfPipeline` without weights and without threads: docling-parse reads the words, `layout.py` makes
-blocks in reading order, Docling assembles pages, joins paragraphs across columns and pages, infers heading levels and writes
-Markdown. Passwords and damage are told by pypdfium2 first. No OCR: pages without a text layer are counted and named.
+pypdfium2 looks first (pdfium.py): passwords, damage, scans, and the text that stands in when Docling fails. docling-parse reads
+the words, the layout engine makes blocks in reading order, Docling assembles the document and writes Markdown. Scanned pages
+are read by the OCR engine where there is one, and their text is put at their place; else they are named.
 """
 
 from __future__ import annotations
@@ -10,104 +10,82 @@ from __future__ import annotations
 import functools
 import io
 import re
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from corpus.outcome import Circumstance, Verdict
-from extractors.extract import ExtractConfig
-from extractors.result import Extracted, first_heading, one_line
+from extractors import weights
+from extractors.result import Extracted, first_heading
+from extractors.typography import restored
 
-_SCAN_CHARS = 8  # a page with an image and fewer characters than this is a scan
-_GLYPHS = re.compile(r"GLYPH<|\(cid:\d+\)|/g\d{1,4}/g\d")
+if TYPE_CHECKING:
+    from extractors.extract import ExtractConfig
+
+_UNMAPPED = re.compile(r"GLYPH<|\(cid:\d+\)|/g\d{1,4}/g\d|\ufffd")
+_RULE = re.compile(r"(?m)^\|(?: - \|)+$")
 
 
 def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     """Text of a PDF as Markdown, with title, dates and page count from its information dictionary."""
-    start = data.find(b"%PDF-")
-    data = data[max(start, 0) :]
-    import pypdfium2
+    from extractors import ocr, pdfium
 
-    metadata, count, lang = {}, 0, ""
-    try:
-        with pypdfium2.PdfDocument(data) as pdf:
-            count, metadata = len(pdf), pdf.get_metadata_dict(skip_empty=True)
-            empty, texts = _pages(pdf, config.max_pages)
-            scans = [n + 1 for n, t in enumerate(texts) if sum(not c.isspace() for c in t) < _SCAN_CHARS and _pictures(pdf, n)]
-    except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower() or "security" in str(error).lower():
-            raise Verdict("encrypted", "the PDF is protected by a password") from error
-        empty, texts, scans = [], [], []
-    warnings: list[str] = []
-    if count > config.max_pages:
-        warnings.append(f"pages_left_out: {count - config.max_pages}")
-    plain = "\n\n".join(texts)
-    if scans and len(scans) + len(empty) >= len(texts):
-        return Extracted(plain, "pypdfium2", pages=count, scans=count)
-    text, failed = _docling(data, config.max_pages)
-    extractor = "docling-pdf"
-    if text is None or (count and len(failed) > 0.2 * min(count, config.max_pages)) or _worse(text, plain):
-        if not texts:
-            raise Verdict("malformed", "the PDF is damaged or cut short: no page can be read")
-        text, extractor = plain, "pypdfium2"
-        warnings.append("fallback_pypdfium2")
-    elif failed:
-        warnings.append("pages_failed: " + _ranges(failed))
-        text += "".join(f"\n\n{texts[n - 1]}" for n in failed if n <= len(texts))
-    if scans:
-        warnings.append("pages_need_ocr: " + _ranges(scans))
-    empty = [n for n in empty if n not in scans]
-    if empty and len(empty) < len(texts):
-        warnings.append("pages_without_text: " + _ranges(empty))
-    if not data[-2048:].rstrip(b"\0 \r\n").endswith(b"%%EOF") and b"%%EOF" not in data[-2048:]:
+    data = data[max(data.find(b"%PDF-"), 0) :]
+    modelled = _modelled(config)
+    seen = pdfium.look(data, config.max_pages)
+    last = min(seen.count, config.max_pages)
+    cut = b"%%EOF" not in data[-2048:]
+    given: dict[int, str] = {page: text for page, text in ocr.read_pages(data, seen.scans, config).items() if text.strip()}
+    remarks, warnings = ocr.remarks(given, config) if given else ({}, [])
+    plain = [given.get(number, text) for number, text in enumerate(seen.texts, 1)]
+    nothing = len(seen.scans) + len(seen.empty) >= len(plain)
+    if seen.scans and nothing and not given:
+        made = _Made("\n\n".join(plain))
+        extractor = "pypdfium2"
+    else:
+        made = _docling(data, config.max_pages, given, modelled)
+        extractor = "docling-models" if modelled else "docling-pdf"
+        if made.failed_all or len(made.failed) > 0.2 * max(last, 1) or _worse(made.text, "\n\n".join(plain)):
+            if not plain:
+                raise Verdict("malformed", "the PDF is damaged or cut short: no page can be read")
+            made = _Made("\n\n".join(plain), {number: len(text) for number, text in enumerate(plain, 1)})
+            extractor = "pypdfium2"
+            warnings.append("fallback_pypdfium2")
+        elif made.failed:
+            warnings.append(f"pages_failed: {ranges(made.failed)}")
+            made.text += "".join(f"\n\n{plain[number - 1]}" for number in made.failed if number <= len(plain))
+        if extractor != "pypdfium2":
+            made.text = restored(made.text, plain)
+    if given:
+        extractor += "+tesseract"
+        warnings.append(f"pages_read_by_ocr: {ranges(sorted(given))}")
+    unread = [number for number in seen.scans if number not in given]
+    if unread:
+        warnings.append(f"pages_need_ocr: {ranges(unread)}")
+    if seen.empty and not nothing:
+        warnings.append(f"pages_without_text: {ranges(seen.empty)}")
+    if seen.count > last:
+        warnings.append(f"pages_left_out: {ranges(list(range(last + 1, seen.count + 1)))}")
+        remarks["page_range"] = f"1-{last}"
+    if cut:
+        if not made.text.strip() and not unread:
+            raise Verdict("malformed", "the PDF is cut short: nothing is left to read")
         warnings.append("cut_short")
-    if _GLYPHS.search(text):
+    if _UNMAPPED.search(made.text):
         warnings.append("unmapped_glyphs")
-    about = {"date": _date(metadata.get("CreationDate", "")), "author": one_line(metadata.get("Author", ""))}
-    title = one_line(metadata.get("Title", ""))
-    if not title or re.search(
-        r"\.(?:docx?|pdf|xlsx?|indd|dvi|tex|pub|rtf)$|^(?:Microsoft (?:Word|PowerPoint)|untitled|Layout \d)", title, re.I
-    ):
-        title = first_heading(text)
-    return Extracted(text, extractor, title, lang, about, warnings, pages=max(count, 1), scans=len(scans))
+    chars = [made.chars.get(number, 0) for number in range(1, last + 1)]
+    title = seen.title or first_heading(made.text)
+    return Extracted(
+        made.text, extractor, title, "", seen.about | remarks, warnings, max(seen.count, 1), scans=len(unread), page_chars=chars
+    )
 
 
-def _pages(pdf: Any, limit: int) -> tuple[list[int], list[str]]:
-    """Numbers of the pages without text, and every page's text in the order of the file."""
-    empty, texts = [], []
-    for number in range(min(len(pdf), limit)):
-        try:
-            page = pdf[number]
-            textpage = page.get_textpage()
-            text = textpage.get_text_bounded().replace("\r\n", "\n").replace("\ufffe", "-").replace("\x02", "-")
-            textpage.close()
-            page.close()
-        except Exception:  # one broken page costs that page; Docling may still read it
-            text = ""
-        texts.append(text)
-        if not text.strip():
-            empty.append(number + 1)
-    return empty, texts
+def tools(config: ExtractConfig) -> dict[str, str]:
+    """Versions of what is installed on this machine and takes part in reading PDFs: Docling's models, where they are used."""
+    models = weights.found() if config.layout != "geometric" else None
+    return {"docling-models": models.version} if models else {}
 
 
-def _pictures(pdf: Any, number: int) -> bool:
-    """Whether the page holds an image: without text it is then a scan, and blank or drawn otherwise."""
-    import pypdfium2.raw as raw
-
-    try:
-        return any(True for _ in pdf[number].get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4))
-    except Exception:  # a broken page has no image that could be read
-        return False
-
-
-def _worse(text: str, plain: str) -> bool:
-    """Docling's text lost much of what pypdfium2 finds, or is full of unmapped glyphs where the other is not."""
-    letters, others = sum(map(str.isalnum, text)), sum(map(str.isalnum, plain))
-    if others > 200 and letters < 0.6 * others:
-        return True
-    bad, good = len(_GLYPHS.findall(text)), len(_GLYPHS.findall(plain))
-    return bad > 20 and bad > 5 * good and bad * 50 > len(text)
-
-
-def _ranges(numbers: list[int]) -> str:
+def ranges(numbers: list[int]) -> str:
     """1, 2, 3, 7 -> '1-3, 7'."""
     out: list[list[int]] = []
     for n in numbers:
@@ -118,41 +96,62 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in out)
 
 
-def _date(value: str) -> str:
-    match = re.match(r"D?:?(\d{4})(\d{2})?(\d{2})?", value)
-    return "-".join(part for part in match.groups() if part) if match else ""
+def _modelled(config: ExtractConfig) -> bool:
+    """Whether Docling's models read the layout. Raises Circumstance where they are asked for and not installed."""
+    if config.layout == "geometric":
+        return False
+    there = weights.found() is not None
+    if config.layout == "models" and not there:
+        raise Circumstance("missing_models", f"extract.layout is models, and Docling's models are not installed: {weights.REMEDY}")
+    return there
+
+
+@dataclass(slots=True)
+class _Made:
+    """What Docling made: Markdown, characters by page number, pages that failed; `failed_all` when it cannot read the file."""
+
+    text: str = ""
+    chars: dict[int, int] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+    failed_all: bool = False
 
 
 @functools.cache
-def _converter() -> Any:
-    """Docling's converter for PDFs, made once in a process."""
-    from docling.datamodel.backend_options import ThreadedDoclingParseBackendOptions
-    from docling.datamodel.base_models import InputFormat
-    from docling.document_converter import DocumentConverter, PdfFormatOption
+def _pipeline(modelled: bool) -> Any:
+    """Docling's pipeline, made once in a process."""
+    from extractors.pipeline import geometric, with_models
 
-    from extractors.pipeline import GeometricPdfPipeline, options
-
-    format_option = PdfFormatOption(
-        pipeline_cls=GeometricPdfPipeline,
-        pipeline_options=options(),
-        backend_options=ThreadedDoclingParseBackendOptions(parser_threads=1, render_pages=False),
-    )
-    return DocumentConverter(allowed_formats=[InputFormat.PDF], format_options={InputFormat.PDF: format_option})
+    models = weights.found() if modelled else None
+    return with_models(models) if models else geometric()
 
 
-def _docling(data: bytes, max_pages: int) -> tuple[str | None, list[int]]:
-    """Markdown and the numbers of the pages that failed; None when Docling cannot read the file at all."""
-    from docling.datamodel.base_models import ConversionStatus, DocumentStream
+def _docling(data: bytes, max_pages: int, given: dict[int, str], modelled: bool) -> _Made:
+    """The document by Docling. Pages in `given` are not looked at: their Markdown is put at their place."""
+    from docling.datamodel.base_models import ConversionStatus
 
-    converter = _converter()
     try:
-        stream = DocumentStream(name="document.pdf", stream=io.BytesIO(data))
-        result = converter.convert(stream, raises_on_error=False, page_range=(1, max_pages))
+        result, chars = _pipeline(modelled).read(io.BytesIO(data), max_pages, given)
         if result.status not in (ConversionStatus.SUCCESS, ConversionStatus.PARTIAL_SUCCESS):
-            return None, []
+            return _Made(failed_all=True)
         text = result.document.export_to_markdown(image_placeholder="", escape_html=False, escape_underscores=False, compact_tables=True)
     except (Verdict, Circumstance, MemoryError):
         raise
     except Exception:  # Docling's failure is not the file's: pypdfium2 has its say
-        return None, []
-    return text, sorted({e.page_no for e in result.errors if getattr(e, "page_no", None)})
+        return _Made(failed_all=True)
+    text = _RULE.sub(lambda match: match[0].replace(" - ", " --- "), text)
+    from extractors.pipeline import placeholder
+
+    for number, markdown in given.items():
+        text = text.replace(placeholder(number), markdown)
+        chars[number] = len(markdown)
+    failed = sorted({error.page_no for error in result.errors if getattr(error, "page_no", None)})
+    return _Made(text, chars, failed)
+
+
+def _worse(text: str, plain: str) -> bool:
+    """Docling's text lost much of what pypdfium2 finds, or is full of unmapped glyphs where the other is not."""
+    letters, others = sum(map(str.isalnum, text)), sum(map(str.isalnum, plain))
+    if others > 200 and letters < 0.6 * others:
+        return True
+    bad, good = len(_UNMAPPED.findall(text)), len(_UNMAPPED.findall(plain))
+    return bad > 20 and bad > 5 * good and bad * 50 > len(text)

@@ -21,6 +21,7 @@ LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
     "cut_at_max_rows": "rows beyond the first 100,000",
     "cut_short": "what followed where the file is cut",
     "zeroed_bytes": "what stood where damage left zeros",
+    "damaged_parts": "what is lost of damaged parts of the file",
     "undecodable_bytes": "bytes that are no characters in its encoding",
     "unmapped_glyphs": "glyphs that its fonts give no character for",
     "attachments_left_out": "attachments written into the XML",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from extractors.fragments import Word, body_size, fragments, furniture
-from extractors.layout import blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from extractors.fragments import Word, fragments
+from extractors.furniture import furniture
+from extractors.hyphens import Spelling
+from extractors.layout import PageContent, analyse
+from extractors.paragraphs import Block
 
 PROSE = "Nel mezzo del cammin di nostra vita mi ritrovai per una selva oscura che la diritta via era smarrita"
 
@@ -24,9 +30,12 @@ def column(label: str, left: float, top: float, width: float, lines: int) -> lis
     return [w for i in range(lines) for w in line(f"{label}{i} {text}", left, top + 12 * i, width)]
 
 
+def blocks(*pages: list[Word], drawn: list[tuple[float, float, float, float]] | None = None) -> list[Block]:
+    return [block for page in analyse([PageContent(page, 842, drawn=drawn or []) for page in pages]).pages for block in page]
+
+
 def text_of(page: list[Word]) -> list[tuple[str, str]]:
-    parts = fragments(page)
-    return [(b.label, " ".join(f.text for f in b.lines)) for b in blocks(parts, body_size([parts]))]
+    return [(block.label, block.text) for block in blocks(page)]
 
 
 def test_two_columns_are_read_one_after_the_other_even_when_the_file_interleaves_them() -> None:
@@ -63,8 +72,7 @@ def test_aligned_cells_are_a_table_and_not_columns() -> None:
     for i, row in enumerate([("Regione", "Casi", "Tamponi"), ("Lazio", "12", "1.200"), ("Puglia", "7", "900"), ("Umbria", "3", "150")]):
         for x, cell in zip((50, 200, 350), row, strict=True):
             page += line(cell, x, 100 + 14 * i, 6 * len(cell))
-    parts = fragments(page)
-    (table,) = blocks(parts, 10)
+    (table,) = blocks(page)
     assert table.label == "table"
     assert table.grid[2] == ["Puglia", "7", "900"]
 
@@ -103,7 +111,101 @@ def test_bold_short_lines_are_headings_and_bullets_are_told() -> None:
     assert [label for label, _ in text_of(page)] == ["heading", "text", "bullet", "bullet"]
 
 
-def test_nothing_is_lost_whatever_the_boxes() -> None:
-    page = [(float(x * 37 % 500), float(x * 91 % 700), float(x * 37 % 500 + 30), float(x * 91 % 700 + 9), f"w{x}", "F") for x in range(200)]
-    text = " ".join(t for _, t in text_of(page))
-    assert sorted(text.split()) == sorted(f"w{x}" for x in range(200))
+def ruled(xs: list[float], ys: list[float]) -> list[tuple[float, float, float, float]]:
+    return [(x, ys[0], x, ys[-1]) for x in xs] + [(xs[0], y, xs[-1], y) for y in ys]
+
+
+def test_drawn_lines_make_a_table_whose_cells_hold_several_lines() -> None:
+    page = line("Voce", 55, 105, 20) + line("Importo", 205, 105, 40) + line("Carta per le", 55, 125, 60) + line("stampanti", 55, 137, 45)
+    page += line("12,50", 205, 125, 25)
+    (table,) = blocks(page, drawn=ruled([50, 200, 300], [100, 120, 150]))
+    assert (table.label, table.grid) == ("table", [["Voce", "Importo"], ["Carta per le stampanti", "12,50"]])
+
+
+def test_a_frame_around_one_text_is_no_table() -> None:
+    assert {b.label for b in blocks(column("a", 50, 100, 400, 6), drawn=ruled([40, 460], [90, 180]))} == {"text"}
+
+
+def test_footnotes_come_after_the_body_and_a_word_is_made_whole_over_columns_and_pages() -> None:
+    page = column("a", 50, 100, 230, 9) + line("e la diritta via era smar-", 50, 208, 230) + line("rita del tutto e poi", 310, 100, 230)
+    page += column("b", 310, 112, 230, 8) + line("ma per trattar del ben che vi tro-", 310, 208, 230)
+    page += line("1 Nota a piede della colonna", 50, 230, 150, 7)
+    first, *rest = blocks(page, line("vai dirò de l'altre cose", 50, 100, 230) + column("c", 50, 112, 230, 9))
+    text = first.text + "".join(f"|{b.label} {'>' if b.continues else ''}{b.text}" for b in rest)
+    assert "|text >rita del tutto" in text and "|text >vai dirò" in text
+    assert text.index("rita del tutto") < text.index("|footnote 1 Nota") < text.index("|text >vai")
+
+
+def test_hyphens_of_the_line_go_and_those_of_the_word_stay() -> None:
+    spelling = Spelling(["un esame bio-medico", "la biblioteca dell'anno", "bio-"])
+    assert spelling.joined(["l'esame bio-", "medico"]) == "l'esame bio-medico"
+    assert spelling.joined(["la biblio-", "teca"]) == "la biblioteca"
+    assert spelling.joined(["l'articolo 67-", "sexies"]) == "l'articolo 67-sexies"
+    assert spelling.joined(["in Emilia-", "Romagna"]) == "in Emilia-Romagna"
+    assert spelling.joined(["nel corso dell'", "inverno"]) == "nel corso dell'inverno"
+    assert spelling.joined(["le pagine 737–", "9"]) == "le pagine 737–9"
+    assert spelling.joined(["due", "parole"]) == "due parole"
+
+
+def test_a_word_that_begins_a_line_is_no_bullet() -> None:
+    page = line("Si applica ai contratti che riguardano beni", 50, 100, 300) + line(
+        "o servizi, e a quelli che li accompagnano", 50, 112, 300
+    )
+    assert [label for label, _ in text_of(page)] == ["text"]
+
+
+def test_a_large_initial_belongs_to_the_first_of_the_lines_beside_it() -> None:
+    page = [(50.0, 100.0, 68.0, 124.0, "N", "Times")] + line("el mezzo del cammin", 70, 101, 200) + line("di nostra vita", 70, 113, 200)
+    page += column("a", 50, 125, 220, 4)
+    assert text_of(page)[0][1].startswith("Nel mezzo del cammin di nostra vita")
+
+
+def test_line_numbers_in_the_margin_are_furniture() -> None:
+    page = [w for i in range(15) for w in line(str(i + 1), 40, 100 + 12 * i, 8) + line(f"r{i} {PROSE[:60]}", 80, 100 + 12 * i, 400)]
+    (text,) = [b.text for b in blocks(page) if b.label == "text"]
+    assert [w for w in text.split() if w.isdecimal()] == []
+
+
+def test_numbers_at_the_foot_of_a_table_are_no_page_numbers() -> None:
+    pages = [
+        column("a", 50, 100, 400, 10) + line(f"totale {'xyz'[n]}", 50, 800, 60) + line(str(11 + n), 200, 800, 10) + line("0", 300, 800, 6)
+        for n in range(3)
+    ]
+    assert furniture([fragments(page) for page in pages], [842.0] * 3) == set()
+
+
+words = st.lists(
+    st.tuples(
+        st.floats(0, 550), st.floats(0, 800), st.floats(1, 90), st.floats(4, 30), st.sampled_from(["-", "1.", "Art.", "testo", "•", "II"])
+    ),
+    min_size=1,
+    max_size=60,
+)
+boxes = st.lists(st.tuples(st.floats(0, 550), st.floats(0, 800), st.floats(0, 300), st.floats(0, 300)), max_size=12)
+
+
+@given(words, boxes)
+@settings(max_examples=80)
+def test_nothing_is_lost_whatever_the_boxes(found: list[tuple[float, float, float, float, str]], drawn: list[tuple[float, ...]]) -> None:
+    """Each word bears a name of its own; signs may be made bullets, and hyphens go where lines are joined."""
+    page = [(x, y, x + w, y + h, f"{sign}w{i}q", "F") for i, (x, y, w, h, sign) in enumerate(found)]
+    lines = [(x, y, x + w, y + h) for x, y, w, h in drawn]
+    out = blocks(page, drawn=lines)
+    text = " ".join(" ".join(cell for row in b.grid for cell in row) if b.grid else b.text for b in out)
+    assert all(text.count(f"w{i}q") == 1 for i in range(len(page)))
+    assert [(b.label, b.text, b.grid) for b in blocks(page, drawn=lines)] == [(b.label, b.text, b.grid) for b in out]
+
+
+@given(st.integers(1, 4), st.integers(6, 25), st.integers(12, 30), st.randoms())
+@settings(max_examples=40)
+def test_columns_are_read_in_order_however_the_file_paints_them(columns: int, lines: int, gutter: int, random: object) -> None:
+    width = (500 - gutter * (columns - 1)) / columns
+    painted = [
+        line(f"c{c}r{i}e {PROSE[: int(width / 5)]}", 45 + c * (width + gutter), 100 + 12 * i, width)
+        for c in range(columns)
+        for i in range(lines)
+    ]
+    random.shuffle(painted)  # type: ignore[attr-defined]
+    text = " ".join(b.text for b in blocks([word for part in painted for word in part]))
+    marks = [f"c{c}r{i}e" for c in range(columns) for i in range(lines)]
+    assert sorted(marks, key=text.index) == marks
