@@ -23,16 +23,16 @@ COMMANDS = ("html", "pdf", "references", "ocr", "memory")
 
 
 def main() -> None:
-    """Dispatch: each module has `arguments(parser)` and `run(given)`."""
+    """Dispatch: each module has `arguments(parser)` and `run(given)`, and is imported when it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in COMMANDS:
-        module = importlib.import_module(f"extract_{name}")
-        command = commands.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        module.arguments(command)
-        command.set_defaults(run=module.run)
-    given = parser.parse_args()
-    given.run(given)
+    parser.add_argument("command", choices=COMMANDS)
+    command = parser.parse_args(sys.argv[1:2]).command
+    module = importlib.import_module(f"extract_{command}")
+    parser = argparse.ArgumentParser(
+        prog=f"extract.py {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.arguments(parser)
+    module.run(parser.parse_args(sys.argv[2:]))
 
 
 if __name__ == "__main__":

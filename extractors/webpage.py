@@ -27,7 +27,7 @@ from extractors.result import Extracted
 from extractors.webpage_metadata import metadata
 from extractors.webpage_text import markdown
 
-_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w-]{3,20})|<\?xml[^>]{0,100}encoding=[\"']([\w-]{3,20})", re.I)
+_CHARSET = re.compile(rb"<meta\b[^>]*?charset\s*=\s*[\"']?\s*([\w-]{3,20})|<\?xml[^>]{0,100}encoding=[\"']([\w-]{3,20})", re.I)
 _CONTROLS = bytes({*range(32), 127} - {9, 10, 13})
 MODES: dict[str, dict[str, bool]] = {  # extract.html -> trafilatura's settings
     "default": {},

@@ -47,9 +47,7 @@ def test_a_record_says_by_what_and_how_it_was_read(workspace, capsys):
 
 
 def test_sql_reaches_the_provenance_of_what_is_not_redacted_yet(workspace, capsys):
-    out = see(
-        capsys, "-w", workspace[0], "--sql", "select distinct encoding from extract order by 1"
-    )
+    out = see(capsys, "-w", workspace[0], "--sql", "select distinct encoding from extract order by 1")
     assert "cp1252" in out and "utf-8" in out
 
 
