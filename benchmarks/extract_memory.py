@@ -28,7 +28,7 @@ import psutil
 
 from corpus.sandbox import Worker
 from corpus.stage import Inputs
-from extractors.containers import Limits, open_file
+from extractors.containers.walk import Limits, open_file
 from extractors.extract import STAGE
 
 _MIB = 1 << 20

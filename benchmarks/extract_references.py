@@ -152,7 +152,7 @@ def _source(name: str, sources: list[tuple[Path, Path]]) -> Path | None:
 def ours(source: Path) -> str | None:
     """What the pipeline keeps of the file, its members joined."""
     from extractors import extract
-    from extractors.containers import open_file, read_member
+    from extractors.containers.walk import open_file, read_member
 
     config, texts = extract.ExtractConfig(), []
     for member in open_file(str(source)):

@@ -23,8 +23,8 @@ from corpus.config import decided, how, measured
 from corpus.document import Document
 from corpus.outcome import Circumstance, Outcome, Verdict, rejected
 from corpus.stage import DocumentStage, Inputs, Measurements
-from extractors.archives import Broken
-from extractors.containers import read_member
+from extractors.containers.archives import Broken
+from extractors.containers.walk import read_member
 from extractors.result import Extracted, fallbacks, losses, one_line, tidy
 
 
@@ -61,28 +61,29 @@ class ExtractConfig:
 
 # kind -> module and function (bytes, kind, config) -> Extracted
 EXTRACTORS: dict[str, tuple[str, str]] = {
-    "pdf": ("extractors.pdf", "read"),
-    "html": ("extractors.webpage", "read"),
-    "xml": ("extractors.markup", "read"),
-    "json": ("extractors.rows", "read_json"),
-    "row": ("extractors.rows", "read_row"),
-    "guess": ("extractors.rows", "read_row"),
-    "csv": ("extractors.rows", "read_table"),
-    "parquet": ("extractors.rows", "read_table"),
-    "text": ("extractors.plain", "read"),
-    "subtitles": ("extractors.plain", "read_subtitles"),
-    "markdown": ("extractors.markdown", "read"),
-    "rst": ("extractors.restructured", "read"),
-    "asciidoc": ("extractors.asciidoc", "read"),
-    "latex": ("extractors.latex", "read"),
-    "rtf": ("extractors.rtf", "read"),
-    "calendar": ("extractors.mail", "read_invite"),
-    "email": ("extractors.mail", "read"),
-    "msg": ("extractors.mail", "read_msg"),
+    "pdf": ("extractors.pdf.reader", "read"),
+    "html": ("extractors.web.reader", "read"),
+    "xml": ("extractors.xml.reader", "read"),
+    "json": ("extractors.rows.reader", "read_json"),
+    "row": ("extractors.rows.reader", "read_row"),
+    "guess": ("extractors.rows.reader", "read_row"),
+    "csv": ("extractors.rows.reader", "read_table"),
+    "parquet": ("extractors.rows.reader", "read_table"),
+    "text": ("extractors.light.plain", "read"),
+    "subtitles": ("extractors.light.plain", "read_subtitles"),
+    "markdown": ("extractors.light.markdown", "read"),
+    "rst": ("extractors.light.restructured", "read"),
+    "asciidoc": ("extractors.light.asciidoc", "read"),
+    "latex": ("extractors.light.latex", "read"),
+    "rtf": ("extractors.light.rtf", "read"),
+    "calendar": ("extractors.mail.reader", "read_invite"),
+    "email": ("extractors.mail.reader", "read"),
+    "msg": ("extractors.mail.reader", "read_msg"),
     "image": ("extractors.ocr", "read_image"),
-    **{kind: ("extractors.legacy", "read") for kind in ("doc", "xls", "ppt", "ole")},
+    **{kind: ("extractors.office.legacy", "read") for kind in ("doc", "xls", "ppt", "ole")},
     **{
-        kind: ("extractors.office", "read") for kind in ("docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "pages", "numbers", "keynote")
+        kind: ("extractors.office.reader", "read")
+        for kind in ("docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "pages", "numbers", "keynote")
     },
 }
 # how an extractor's name starts -> the distribution that does the reading
@@ -235,7 +236,9 @@ def decide(config: ExtractConfig, m: Measurements) -> Outcome:
 
 def tools(config: ExtractConfig) -> dict[str, str]:
     """Programs and weights that take part where this machine has them."""
-    from extractors import legacy, ocr, pdf
+    from extractors import ocr
+    from extractors.office import legacy
+    from extractors.pdf import reader as pdf
 
     return pdf.tools(config) | ocr.tools(config) | legacy.tools(config)
 

@@ -17,7 +17,7 @@ from corpus.config import decided, how, measured
 from corpus.document import Document
 from corpus.outcome import Circumstance, Outcome, kept
 from corpus.stage import DocumentStage, Inputs, Measurements
-from extractors.containers import Limits, open_file
+from extractors.containers.walk import Limits, open_file
 
 
 @dataclass(frozen=True)

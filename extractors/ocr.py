@@ -31,10 +31,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from corpus.outcome import Circumstance, Verdict
-from extractors.fragments import Fragment, Word, fragments
-from extractors.furniture import furniture
-from extractors.layout import PageContent, analyse
-from extractors.paragraphs import Block
+from extractors.pdf.fragments import Fragment, Word, fragments
+from extractors.pdf.furniture import furniture
+from extractors.pdf.layout import PageContent, analyse
+from extractors.pdf.paragraphs import Block
 from extractors.result import Extracted, markdown_table
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import zipfile
 import zlib
 
 from extractors.decode import decode
-from extractors.delimited import delimiter_of
-from extractors.lightmarkup import light_markup
+from extractors.light.lightmarkup import light_markup
+from extractors.rows.delimited import delimiter_of
 
 _KINDS = """
     pdf html docx pptx xlsx odt ods odp epub rtf doc xls ppt msg ole pages numbers keynote xml json jsonl row guess csv

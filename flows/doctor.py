@@ -17,8 +17,9 @@ from pathlib import Path
 
 from corpus.outcome import Stop
 from corpus.workspace import Workspace
-from extractors import legacy, ocr
+from extractors import ocr
 from extractors.extract import ExtractConfig
+from extractors.office import legacy
 from flows import tables
 from flows.cli import answer
 from flows.settings import configure, cores, keys

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from corpus.canonical import digest_bytes
 from corpus.outcome import Circumstance
-from extractors.containers import Limits, open_file, read_member
+from extractors.containers.walk import Limits, open_file, read_member
 
 DOCX = io.BytesIO()
 with zipfile.ZipFile(DOCX, "w") as package:

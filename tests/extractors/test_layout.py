@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extractors.fragments import Word, fragments
-from extractors.furniture import furniture
-from extractors.hyphens import Spelling
-from extractors.layout import PageContent, analyse
-from extractors.paragraphs import Block
+from extractors.pdf.fragments import Word, fragments
+from extractors.pdf.furniture import furniture
+from extractors.pdf.hyphens import Spelling
+from extractors.pdf.layout import PageContent, analyse
+from extractors.pdf.paragraphs import Block
 
 PROSE = "Nel mezzo del cammin di nostra vita mi ritrovai per una selva oscura che la diritta via era smarrita"
 

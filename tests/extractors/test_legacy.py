@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from corpus.outcome import Circumstance, Verdict
-from extractors import legacy
 from extractors.extract import ExtractConfig, extracted, version_of
+from extractors.office import legacy
 
 CONFIG = ExtractConfig()
 Install = Callable[[str], Path]

@@ -13,7 +13,7 @@ import pytest
 
 from corpus.outcome import Verdict
 from extractors import extract
-from extractors.containers import open_file, read_member
+from extractors.containers.walk import open_file, read_member
 from extractors.sniff import sniff
 
 CONFIG = extract.ExtractConfig()

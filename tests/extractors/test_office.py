@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from corpus.outcome import Verdict
-from extractors import completeness, epub, numberformat, spreadsheet
 from extractors.extract import ExtractConfig, as_measurements, decide, extracted
+from extractors.office import completeness, epub, numberformat, spreadsheet
 from extractors.sniff import sniff
 
 CONFIG = ExtractConfig()
@@ -416,7 +416,7 @@ def test_protected_books_and_documents_are_encrypted_and_hidden_fonts_are_not() 
 
 
 def test_what_docling_cannot_read_is_read_from_the_xml_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from extractors import office as module
+    from extractors.office import reader as module
 
     monkeypatch.setattr(module, "_docling", lambda data, kind: None)
     m = measured(office("docx"))

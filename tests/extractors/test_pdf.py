@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from corpus.outcome import Circumstance, Outcome, Verdict
-from extractors import extract, ocr, weights
-from extractors import pdf as reader
+from extractors import extract, ocr
 from extractors.extract import ExtractConfig
+from extractors.pdf import reader, weights
 
 CONFIG = ExtractConfig(layout="geometric", ocr="off")
 PROSE = (
@@ -229,7 +229,7 @@ def test_our_engine_is_one_of_doclings_and_reads_pages_of_its_own_parser() -> No
     from docling.datamodel.document import ConversionResult, InputDocument
     from docling.models.factories.layout_factory import LayoutFactory
 
-    from extractors.plugin import GeometricLayoutModel
+    from extractors.pdf.plugin import GeometricLayoutModel
 
     factory = LayoutFactory()
     factory.load_from_plugins(allow_external_plugins=True)
@@ -262,8 +262,8 @@ def test_doclings_stages_run_one_page_after_the_other() -> None:
     from docling.models.stages.page_preprocessing.page_preprocessing_model import PagePreprocessingModel, PagePreprocessingOptions
     from docling.models.stages.reading_order.readingorder_model import ReadingOrderModel, ReadingOrderOptions
 
-    from extractors.pipeline import ModelsPdfPipeline, options, placeholder
-    from extractors.plugin import GeometricLayoutModel
+    from extractors.pdf.pipeline import ModelsPdfPipeline, options, placeholder
+    from extractors.pdf.plugin import GeometricLayoutModel
 
     class WithoutModels(ModelsPdfPipeline):
         def _init_models(self) -> None:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.outcome import Verdict
-from extractors import extract, tables
-from extractors.containers import Limits, open_file, read_member
+from extractors import extract
+from extractors.containers.walk import Limits, open_file, read_member
+from extractors.rows import tables
 from extractors.sniff import sniff
 
 CONFIG = extract.ExtractConfig()
@@ -156,7 +157,7 @@ def test_a_parquet_without_text_is_one_table_and_a_damaged_one_is_malformed(tmp_
 
 
 def test_a_table_beyond_the_row_limit_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extractors.rows._MAX_ROWS", 10)
+    monkeypatch.setattr("extractors.rows.reader._MAX_ROWS", 10)
     m = measured(as_csv([["a", "b", "c"], *[[i, i, i] for i in range(30)]]))
     assert "| 9 | 9 | 9 |" in m["text"] and "| 10 |" not in m["text"]
     assert m["warnings"] == ["cut_at_max_rows"]

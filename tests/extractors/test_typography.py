@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractors.typography import restored
+from extractors.pdf.typography import restored
 
 PAGE = "L’autorità – così “detta” – è l’ente. E l'uomo, e l’uomo."
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from corpus.canonical import digest_bytes
-from extractors.containers import Limits, open_file, read_member
+from extractors.containers.walk import Limits, open_file, read_member
 from extractors.sniff import sniff
 
 PAGE = "<!DOCTYPE html><html><body><p>Perché la città è così.</p></body></html>".encode()

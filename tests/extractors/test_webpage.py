@@ -11,8 +11,8 @@ import pytest
 from corpus.stage import Inputs
 from extractors import extract, ingest
 from extractors.result import Extracted
-from extractors.webpage import MODES, html_text
-from extractors.webpage_metadata import creative_commons
+from extractors.web.metadata import creative_commons
+from extractors.web.reader import MODES, html_text
 
 CONFIG = extract.ExtractConfig()
 PROSE = (

@@ -1,0 +1,1 @@
+"""Containers: what holds members."""

@@ -1,0 +1,1 @@
+"""PDF: words to blocks in reading order, and everything around that."""
