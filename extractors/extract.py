@@ -57,6 +57,8 @@ class ExtractConfig:
             raise ValueError("layout must be auto, geometric or models")
         if self.ocr not in ("auto", "off") or self.convert not in ("auto", "off"):
             raise ValueError("ocr and convert must be auto or off")
+        if self.deadline <= 0 or self.memory <= 0:
+            raise ValueError("deadline and memory must be more than nothing")
 
 
 # kind -> module and function (bytes, kind, config) -> Extracted
