@@ -25,6 +25,8 @@ _KEY = "document"
 _MOST_SHAPES = 20_000  # of a page: maps and plots have more, and no table that could be read
 _JOINED = re.compile(r"[^\W\d_A-Z]{2}[A-Z][^\W\d_A-Z]|[,;:][^\W\d_]{2}")
 _CUT = 0.06  # heights of a letter: a gap among letters that touch
+_OFF = 0.01  # heights of a letter: letters nearer than this touch
+_GUESSED = re.compile(r"['\u0080-\uffff]")  # letters whose width the parser guesses where the font is not in the file
 
 Cell = tuple[tuple[float, float, float, float, float, float, float, float], str, str]  # corners from lower left, text, font
 
@@ -133,34 +135,52 @@ class WordsBackend(PdfDocumentBackend):  # type: ignore[misc]
 def _words(page: Any) -> list[Cell]:
     """Words as the parser makes them, those taken apart that it runs together at a narrow blank.
 
-    Words that look like two are tried, and those behind an apostrophe: of fonts that are not in the file the parser takes it for
-    wider than it is, and the blank behind the word for too narrow.
+    Words that look like two are tried, and those with an apostrophe or an accent: of fonts that are not in the file the parser
+    takes these for wider than they are, and the blank behind the word for too narrow, or for none.
     """
     cells = [((c.r_x0, c.r_y0, c.r_x1, c.r_y1, c.r_x2, c.r_y2, c.r_x3, c.r_y3), c.text, c.font_name) for c in page.get_word_cells()]
-    doubtful = [i for i, (_, text, font) in enumerate(cells) if _JOINED.search(text) or ("'" in text[:-1] and "+" not in font)]
+    guessed = {i for i, (_, text, font) in enumerate(cells) if "+" not in font and _GUESSED.search(text[:-1])}
+    doubtful = guessed | {i for i, (_, text, _) in enumerate(cells) if _JOINED.search(text)}
     if not doubtful:
         return cells
     letters: dict[int, list[tuple[float, float, str]]] = {}
     for c in page.get_char_cells():
-        letters.setdefault(round(c.r_y0), []).append((c.r_x0, c.r_x1, c.text))
-    split = {i: _apart(cells[i], letters.get(round(cells[i][0][1]), [])) for i in doubtful}
+        if c.text.strip():
+            letters.setdefault(round(c.r_y0), []).append((c.r_x0, c.r_x1, c.text))
+    kerned = not guessed or _kerned(letters)
+    split = {i: _apart(cells[i], letters.get(round(cells[i][0][1]), []), i in guessed and not kerned) for i in doubtful}
     return [piece for i, cell in enumerate(cells) for piece in split.get(i, [cell])]
 
 
-def _apart(cell: Cell, letters: list[tuple[float, float, str]]) -> list[Cell]:
-    """The word cut where one gap stands out among letters that touch; as it is when its letters do not spell it."""
+def _kerned(letters: dict[int, list[tuple[float, float, str]]]) -> bool:
+    """Whether letters within words are moved: then a gap that is a little off says nothing."""
+    gaps = [b[0] - a[1] for row in letters.values() for a, b in pairwise(row) if a[2].isascii() and a[2].isalpha()]
+    return sum(0.02 < abs(gap) < 0.6 for gap in gaps) > 0.02 * len(gaps)
+
+
+def _apart(cell: Cell, letters: list[tuple[float, float, str]], exact: bool) -> list[Cell]:
+    """The word cut where one gap stands out among letters that touch; as it is when its letters do not spell it. `exact`: letters
+    of a word always touch, so that those behind a letter of unknown width are parted where they do not."""
     (x0, y0, x1, y1, _, y2, _, y3), text, font = cell
-    own = sorted(letter for letter in letters if x0 - 0.1 <= letter[0] < x1 and letter[2].strip())
+    own = sorted(letter for letter in letters if x0 - 0.1 <= letter[0] < x1)
     height = abs(y3 - y0)
     if "".join(letter[2] for letter in own) != text or y0 != y1:
         return [cell]
     gaps = [b[0] - a[1] for a, b in pairwise(own)]
-    cuts = [i + 1 for i, gap in enumerate(gaps) if gap > _CUT * height]
-    if not cuts or sum(abs(gap) < 0.01 * height for gap in gaps) < 0.7 * len(gaps):
+    touching = sum(abs(gap) < _OFF * height for gap in gaps)
+    if exact:
+        behind = next(i for i, letter in enumerate(own) if _GUESSED.match(letter[2]))
+        cuts = [i + 1 for i, gap in enumerate(gaps) if i >= behind and abs(gap) >= _OFF * height]
+        cuts = cuts if len(cuts) <= 1 or touching >= 0.7 * len(gaps) else []
+    else:
+        cuts = [i + 1 for i, gap in enumerate(gaps) if gap > _CUT * height] if touching >= 0.7 * len(gaps) else []
+    if not cuts:
         return [cell]
     out: list[Cell] = []
     for first, end in pairwise([0, *cuts, len(own)]):
         left, right = own[first][0], own[end - 1][1]
+        if cuts and end < len(own):
+            right = min(right, own[end][0] - 0.1 * height)  # the blank is there, the letter is narrower
         out.append(((left, y0, right, y1, right, y2, left, y3), "".join(letter[2] for letter in own[first:end]), font))
     return out
 
