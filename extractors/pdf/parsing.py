@@ -26,7 +26,7 @@ _MOST_SHAPES = 20_000  # of a page: maps and plots have more, and no table that 
 _JOINED = re.compile(r"[^\W\d_A-Z]{2}[A-Z][^\W\d_A-Z]|[,;:][^\W\d_]{2}")
 _CUT = 0.06  # heights of a letter: a gap among letters that touch
 _OFF = 0.01  # heights of a letter: letters nearer than this touch
-_GUESSED = re.compile(r"['\u0080-\uffff]")  # letters whose width the parser guesses where the font is not in the file
+_GUESSED = re.compile(r"['\"\u0080-\uffff-]")  # signs whose width the parser guesses where the font is not in the file
 
 Cell = tuple[tuple[float, float, float, float, float, float, float, float], str, str]  # corners from lower left, text, font
 
