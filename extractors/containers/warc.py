@@ -1,7 +1,7 @@
 """WARC web archives, plain or with each record compressed by itself: the pages and documents of their responses.
 
 Records are found one by one and never unpacked together; a member is the body of a response (or resource, or conversion record),
-named by the number of its record from 1, its transfer and content encoding undone. Requests, metadata, revisits and the crawler's
+named by the number of its record from 1 and its address (`12 https://example.it/`), its transfer and content encoding undone. Requests, metadata, revisits and the crawler's
 own records are no documents; responses that are not (redirects, errors, images, styles, scripts) are one member, OTHERS, that says
 how many they are. Own reader, since the ones there are take a cut record for a whole one and write pieces of pages to stderr.
 """
@@ -35,12 +35,14 @@ class Warc:
         self._packed = bytes(data[:2]) == b"\x1f\x8b"
         if self._packed and _shared(data):  # one stream for all records: no place to begin in it
             self._data, self._packed = unpack("gzip", data, limit, ratio), False
+        self._addresses: list[str] = []
         self._others, self.cut = 0, False
         number = 0
         for number, (start, end, head) in enumerate(self._packed_records() if self._packed else self._plain_records(), 1):
             if _is_document(head):
                 self._numbers.append(number)
                 self._places.extend((start, end))
+                self._addresses.append(_address(head))
             elif _warc_type(head) in ("response", "resource", "conversion"):
                 self._others += 1
         if not number:
@@ -48,7 +50,7 @@ class Warc:
         self._at = {number: index for index, number in enumerate(self._numbers)}
 
     def names(self) -> Iterator[str]:
-        yield from map(str, self._numbers)
+        yield from (f"{number} {address}".rstrip() for number, address in zip(self._numbers, self._addresses, strict=True))
         if self._others:
             yield OTHERS
         if self.cut:
@@ -59,7 +61,8 @@ class Warc:
             raise Broken("no_document", f"responses that are redirects, errors, images, styles or scripts: {self._others:,}")
         if name == REST and self.cut:
             raise Broken("malformed", "the web archive is damaged or cut short here")
-        index = self._at[int(name) if name.isdigit() else -1]
+        number = name.partition(" ")[0]
+        index = self._at[int(number) if number.isdigit() else -1]
         record = bytes(self._data[self._places[2 * index] : self._places[2 * index + 1]])
         if self._packed:
             record = unpack("gzip", record, self._limit, self._ratio)
@@ -149,6 +152,11 @@ def _length(head: bytes) -> int:
 
 def _warc_type(head: bytes) -> str:
     return _fields(_parted(head)[0]).get("warc-type", "").lower()
+
+
+def _address(head: bytes) -> str:
+    """Where the record was fetched, free of what separates names in a locator."""
+    return "".join(_fields(_parted(head)[0]).get("warc-target-uri", "").strip("<>").split())[:500].replace("!/", "%21/")
 
 
 def _is_document(head: bytes) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from corpus.canonical import digest_bytes
-from extractors.containers.walk import Limits, open_file, read_member
+from extractors.containers.walk import Found, Limits, open_file, read_member
 from extractors.sniff import sniff
 
 PAGE = "<!DOCTYPE html><html><body><p>Perché la città è così.</p></body></html>".encode()
@@ -46,20 +46,24 @@ def saved(tmp_path: Path, data: bytes) -> str:
     return str(path)
 
 
+def number(member: Found) -> str:
+    return member.inner.partition(" ")[0]
+
+
 @pytest.mark.parametrize("packed", [False, True])
-def test_pages_and_documents_of_responses_are_members_named_by_record(tmp_path: Path, packed: bool) -> None:
+def test_pages_and_documents_of_responses_are_members_named_by_record_and_address(tmp_path: Path, packed: bool) -> None:
     data = b"".join(gzip.compress(r, mtime=0) if packed else r for r in RECORDS)
     assert sniff(data) == "warc"
     path = saved(tmp_path, data)
     found = open_file(path)
-    assert [(f.inner, f.kind, f.reason) for f in found] == [
+    assert [(number(f), f.kind, f.reason) for f in found] == [
         ("3", "html", ""),
         ("5", "pdf", ""),
         ("9", "text", ""),
         ("10", "html", ""),
         ("others", "unknown", "no_document"),
     ]
-    assert "2" in found[-1].detail
+    assert found[0].inner == "3 http://example.org/" and "2" in found[-1].detail
     assert read_member(path, "3") == PAGE
     for member in [*found[:4], *reversed(found[:4])]:
         assert digest_bytes(read_member(path, member.inner)) == member.id
@@ -85,21 +89,21 @@ def test_what_the_server_did_to_a_body_is_undone(tmp_path: Path) -> None:
 def test_a_cut_archive_gives_what_came_before_and_says_so(tmp_path: Path, packed: bool) -> None:
     data = b"".join(gzip.compress(r, mtime=0) if packed else r for r in RECORDS[:5])
     path = saved(tmp_path, data[:-30])
-    assert [(f.inner, f.status, f.reason) for f in open_file(path)] == [("3", "kept", ""), ("rest", "failed", "malformed")]
+    assert [(number(f), f.status, f.reason) for f in open_file(path)] == [("3", "kept", ""), ("rest", "failed", "malformed")]
 
 
 def test_records_in_one_gzip_stream_are_found_too(tmp_path: Path) -> None:
     path = saved(tmp_path, gzip.compress(b"".join(RECORDS)))
-    assert [f.inner for f in open_file(path) if f.status == "kept"] == ["3", "5", "9", "10"]
+    assert [number(f) for f in open_file(path) if f.status == "kept"] == ["3", "5", "9", "10"]
     assert read_member(path, "3") == PAGE
 
 
 def test_the_limits_hold_for_records_and_for_bodies(tmp_path: Path) -> None:
     bomb = gzip.compress(b"0" * 30_000_000)
     path = saved(tmp_path, record("response", answer(bomb, Content_Encoding="gzip")) + record("response", answer(PAGE)))
-    assert [(f.inner, f.reason) for f in open_file(path)] == [("1", "zip_bomb"), ("2", "")]
+    assert [(number(f), f.reason) for f in open_file(path)] == [("1", "zip_bomb"), ("2", "")]
     path = saved(tmp_path, gzip.compress(record("response", answer(b"0" * 30_000_000))) + gzip.compress(record("response", answer(PAGE))))
-    assert [(f.inner, f.reason) for f in open_file(path)] == [("1", "zip_bomb"), ("2", "")]
+    assert [(number(f), f.reason) for f in open_file(path)] == [("1", "zip_bomb"), ("2", "")]
     path = saved(tmp_path, b"".join(record("response", answer(PAGE)) for _ in range(5)))
     assert [f.reason for f in open_file(path, Limits(members=2))] == ["", "", "too_many_members"]
     assert [f.reason for f in open_file(path, Limits(total_bytes=2 * len(PAGE)))] == ["", "", "too_many_bytes"]
