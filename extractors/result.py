@@ -16,6 +16,7 @@ from typing import Any
 LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
     "pages_left_out": "pages beyond extract.max_pages",
     "pages_need_ocr": "scanned pages",
+    "pages_unread_by_ocr": "scanned pages on which OCR finds no text",
     "pages_failed": "pages that cannot be parsed",
     "cut_at_max_chars": "what follows after extract.max_chars",
     "cut_at_max_rows": "rows beyond the first 100,000",

@@ -15,10 +15,14 @@ from itertools import pairwise
 from statistics import median
 
 _BOLD = re.compile(r"bold|black|heavy|semibold|demi|\bmedi|CMBX|SFBX|-bd\b|,bd", re.I)
-_DINGBATS = re.compile("wingding|dingbat|webding", re.I)
+_DINGBATS = re.compile("wingding|dingbat|webding|typographicsymbol", re.I)
 _GAP = 0.9  # of the height of a letter: a wider gap ends a fragment
 _SPACE = 0.06  # of the height: a narrower gap is none
 _STRETCH = 2.2  # heights of a letter between the words of a stretched line, at most
+_LINE = 8.0  # heights of a letter: what is longer and begins where others do begins a column
+_COLUMN = 4  # lines of it
+_MARK_LENGTH = 3  # characters of a raised mark, at most
+_MOST_MARKS = 400  # of a page: more are its text
 _STEP = 12.0  # points
 _ALLEY = 0.35  # of the height: what an alley measures at least, and half as much again as the page's blanks
 _ALLEY_ROWS = 6
@@ -54,6 +58,7 @@ class Fragment:
 def fragments(words: list[Word]) -> list[Fragment]:
     """Words joined along their baseline, in the order given and once more from left to right."""
     alleys = _alleys(words)
+    words = _with_marks(words)
     out: list[Fragment] = []
     sizes: list[float] = []
     for left, top, right, bottom, text, font in words:
@@ -70,15 +75,48 @@ def fragments(words: list[Word]) -> list[Fragment]:
             and -0.5 * height <= left - last.r <= _GAP * max(height, last.size)
             and not _parted(alleys, last.r, left, top, bottom)
         ):
-            last.text += (" " if left - last.r > _SPACE * height or _raised(last, text, height, bottom) else "") + text
+            last.text += (" " if left - last.r > _SPACE * max(height, last.size) or _raised(last, text, height, bottom) else "") + text
             last.t, last.b, last.r = min(last.t, top), max(last.b, bottom), max(last.r, right)
-            sizes.append(height)
-            last.size = median(sizes)
+            if height > 1.25 * last.size and len(last.text) - len(text) <= _MARK_LENGTH:
+                sizes = []  # what came before was a mark
+            if height > 0.8 * last.size or len(text) > _MARK_LENGTH:
+                sizes.append(height)
+                last.size = median(sizes)
             last.bold = last.bold and is_bold(font)
         else:
             out.append(Fragment(left, top, right, bottom, text, height, is_bold(font), begins_bold=is_bold(font)))
             sizes = [height]
     return _with_markers(_stretched(_joined(out, alleys), alleys))
+
+
+def _with_marks(words: list[Word]) -> list[Word]:
+    """Small raised marks put behind the word that they touch, wherever the file paints them."""
+    heights = [bottom - top for _, top, _, bottom, _, _ in words]
+    if not words:
+        return words
+    usual = median(heights)
+    marks = [i for i, height in enumerate(heights) if height < 0.8 * usual and len(words[i][4]) <= _MARK_LENGTH]
+    if not marks or len(marks) > _MOST_MARKS:
+        return words
+    near: dict[int, list[int]] = {}
+    for i in sorted(set(range(len(words))) - set(marks)):
+        near.setdefault(int(words[i][2] // _STEP), []).append(i)
+    behind: dict[int, list[int]] = {}
+    for mark in marks:
+        left, top, _, bottom, _, _ = words[mark]
+        at = int(left // _STEP)
+        touched = [
+            i
+            for step in (at - 1, at, at + 1)
+            for i in near.get(step, ())
+            if heights[mark] < 0.8 * heights[i]
+            and -0.1 * heights[i] < left - words[i][2] < 0.15 * heights[i]
+            and words[i][1] - 0.5 * heights[mark] < top < (words[i][1] + words[i][3]) / 2 < bottom + 0.5 * heights[mark]
+        ]
+        if touched and touched[0] != mark - 1:
+            behind.setdefault(touched[0], []).append(mark)
+    moved = {mark for found in behind.values() for mark in found}
+    return [words[j] for i in range(len(words)) if i not in moved for j in (i, *behind.get(i, ()))]
 
 
 def _raised(last: Fragment, text: str, height: float, bottom: float) -> bool:
@@ -96,7 +134,6 @@ def _with_markers(parts: list[Fragment]) -> list[Fragment]:
     gone: set[int] = set()
     marks = [f for f in parts if _MARKER.fullmatch(f.text)]
     for mark in marks:
-        reach = _MARKER_GAP * mark.size
         beside = [f for f in parts if f is not mark and id(f) not in gone and same_row(f, mark.t, mark.b)]
         if mark.text == "•" and any(f.l <= mark.l and f.r >= mark.r and f.text.startswith("• ") for f in beside):
             gone.add(id(mark))  # drawn twice
@@ -106,7 +143,7 @@ def _with_markers(parts: list[Fragment]) -> list[Fragment]:
         if mark.text in "o*–—-" and not any(f is not mark and f.text == mark.text and abs(f.l - mark.l) < 1.5 for f in marks):
             continue
         item = min((f for f in beside if f.l >= mark.r - 0.1 * mark.size), key=lambda f: f.l, default=None)
-        if item is not None and item.l - mark.r <= reach:
+        if item is not None and item.l - mark.r <= _MARKER_GAP * max(mark.size, item.size):
             item.text = f"{mark.text.translate(_SIGNS) if len(mark.text) == 1 else mark.text} {item.text}"
             item.l = mark.l  # not its height: bullets are often set larger
             gone.add(id(mark))
@@ -170,8 +207,9 @@ def _joined(parts: list[Fragment], alleys: list[Alley]) -> list[Fragment]:
 
 
 def _stretched(parts: list[Fragment], alleys: list[Alley]) -> list[Fragment]:
-    """Words of a line stretched to the width of its column: three and more behind gaps of one width."""
+    """Words of a line stretched to the width of its column: three and more behind gaps of one width, none of them a gutter."""
     out: list[Fragment] = []
+    edges = Counter(round(f.l) for f in parts if f.r - f.l > _LINE * f.size)
     for row in rows(parts):
         start = 0
         while start < len(row):
@@ -180,7 +218,8 @@ def _stretched(parts: list[Fragment], alleys: list[Alley]) -> list[Fragment]:
                 a, b = row[end - 1], row[end]
                 gap = b.l - a.r
                 even = width < 0 or abs(gap - width) <= max(0.12 * width, 0.5)
-                if not even or not 0 < gap <= _STRETCH * b.size or _parted(alleys, a.r, b.l, b.t, b.b):
+                column = sum(edges[round(b.l) + step] for step in (-1, 0, 1)) >= _COLUMN
+                if not even or column or not 0 < gap <= _STRETCH * b.size or _parted(alleys, a.r, b.l, b.t, b.b):
                     break
                 end, width = end + 1, gap
             run = row[start:end] if end - start >= 3 else row[start : start + 1]
@@ -199,7 +238,7 @@ def merged(row: list[Fragment]) -> Fragment:
         max(f.r for f in row),
         max(f.b for f in row),
         " ".join(f.text for f in row),
-        median(f.size for f in row),
+        max(row, key=lambda f: len(f.text)).size,
         all(f.bold for f in row),
         begins_bold=row[0].begins_bold,
     )

@@ -16,13 +16,19 @@ from extractors.pdf.fragments import Fragment, merged
 _BULLET = re.compile(r"^[•▪◦‣●■□▫➢➤➔→✓]\s+\S")
 _DASH = re.compile(r"^[*–—-]\s+\S")  # a bullet only where a line before it has ended: sentences have dashes too
 _STARTS = re.compile(
-    r"^(?:\(?\d{1,3}[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\(?[a-z]{1,2}[.)]|\(?[ivx]{1,5}[.)]|(?:art|articolo|section|article)\.?\s*\d|§)\s",
+    r"^(?:\(?\d{1,3}[.)]|\d{1,2}(?:\.\d{1,2}){1,3}\.?|\(?[a-z]{1,2}[.)]|\(\(\w{1,2}(?:-[a-z]{3,8})?[.)]|"
+    r"\(?[ivx]{1,5}[.)]|(?:art|articolo|section|article)\.?\s*\d|§)\s",
     re.I,
 )
 _ENDS = re.compile(r"[.:;?!。][»”\"')\]]*$")
-_SHORTENED = re.compile(r"\b[a-z]{1,4}\.$")  # before a figure: n. 224, art. 5
+_SHORTENED = re.compile(  # before a figure: n. 224, art. 5
+    r"\b(?:[a-z]{1,2}|artt?|lett|pagg?|cfr|lgs|par|all|vol|figg?|secc?|sez|tabb?|cap|num|nos|reg|dir|cit|leg|prot|ord|del)\.$", re.I
+)
+_EXPECTING = re.compile(r"\b(?:nn?|nr|artt?|pagg?)\.$", re.I)  # a figure, even one that looks like the number of an item
+_TITLED = re.compile(r"\b(?:sigg?|sig\.ra|dott|dr|prof|avv|ing|mr|mrs|ms|cfr)\.$", re.I)  # before a name
 _STOPS = re.compile(r"[.:?!。][»”\"')\]]*$")
 _LEADERS = re.compile(r"(?:\.\s?){4,}\s*\S{0,8}$|…{2,}\s*\S{0,8}$")
+_TYPED = re.compile(r"[-=_*~·. ]{4,}")  # a line typed across the column
 _CAPTION = re.compile(
     r"^(?:fig(?:ur[ae]?|\.)?|tab(?:le|ella|elle|\.)?|grafico|chart|tavola|immagine|abb(?:ildung|\.)|tableau|cuadro|gráfico|rys\.|图|表|그림|표)"
     r"\s*(?:[A-Z]\.?)?\d{1,3}(?:[.\-]\d{1,3})*\s*(?:[.:–—\-|)]|$)",
@@ -63,10 +69,15 @@ def paragraphs(rows: list[list[Fragment]], body: Body) -> list[Block]:
         return []
     left, right = edges(lines)
     leadings = _leadings(lines)
+    indents = _indents(lines, left)
     out: list[Block] = []
     for i, line in enumerate(lines):
         leading = leadings.get(round(line.size), 1.2 * line.size)
-        if i and not _begins(out[-1], lines[i - 1], line, leading, left, right) and not (_spaced(rows[i]) or _spaced(rows[i - 1])):
+        if (
+            i
+            and not _begins(out[-1], lines[i - 1], line, leading, (left, right), indents)
+            and not (_spaced(rows[i]) or _spaced(rows[i - 1]))
+        ):
             out[-1].lines.append(line)
             continue
         out.append(Block("text", [line], indented=line.l - left > 0.6 * line.size))
@@ -100,8 +111,16 @@ def _spaced(row: list[Fragment]) -> bool:
     return any(b.l - a.r > 3 * max(a.size, b.size) for a, b in pairwise(row))
 
 
-def _begins(block: Block, above: Fragment, line: Fragment, leading: float, left: float, right: float) -> bool:
-    """Whether the line begins another block than the line above it."""
+def _indents(lines: list[Fragment], left: float) -> bool:
+    """Whether paragraphs begin with an indent: most indented lines have a line behind them that is not."""
+    indented = [f.l - left > 0.6 * f.size for f in lines]
+    first = sum(a and not b for a, b in pairwise(indented))
+    return first >= 2 and first > 0.5 * sum(indented)
+
+
+def _begins(block: Block, above: Fragment, line: Fragment, leading: float, sides: tuple[float, float], indents: bool) -> bool:
+    """Whether the line begins another block than the line above it. `indents`: paragraphs of the region begin with one."""
+    left, right = sides
     width = max(right - left, 1.0)
     step = line.b - above.b
     size = max(line.size, above.size)
@@ -109,22 +128,34 @@ def _begins(block: Block, above: Fragment, line: Fragment, leading: float, left:
         return True
     if abs(line.size - above.size) > 0.2 * size and min(len(line.text), len(above.text)) > 3:
         return True
-    short = above.r < right - 0.12 * width
+    word = (line.r - line.l) * (len(line.text.split(" ", 1)[0]) + 1) / (len(line.text) + 1)
+    short = above.r < right - max(0.12 * width, word)  # the first word of this line had room there
     run_in = above.bold and line.begins_bold  # a bold beginning of the paragraph, longer than a line
     if line.bold != above.bold and (short or above.bold) and not run_in and min(len(line.text), len(above.text)) > 3:
+        return True
+    if _TYPED.fullmatch(line.text) or _TYPED.fullmatch(above.text):
         return True
     if _BULLET.match(line.text) or _LEADERS.search(above.text) or (_CAPTION.match(line.text) and (short or _ENDS.search(above.text))):
         return True
     ends = bool(_ENDS.search(above.text))
+    if _EXPECTING.search(above.text):
+        return False
     if starts_item(line.text):
         aside = abs(line.l - above.l) > 0.6 * size and len(block.lines) > 1
         if (ends and not _run_on(block, line)) or above.r < right - 0.3 * width or (aside and short):
             return True
+    capitals = above.text.isupper() and len(above.text) > 4 and above.r - above.l < 0.88 * width
+    if capitals and not line.text.isupper() and not line.text[:1].islower():
+        return True
     listed = starts_item(block.lines[0].text)
     hanging = len(block.lines) > 1 and block.lines[1].l > block.lines[0].l + 0.6 * size
-    if line.l < above.l - 0.6 * size and (hanging or (listed and short)):
+    if line.l < above.l - 0.6 * size and (hanging or (listed and short and (ends or not (indents or line.text[:1].islower())))):
         return True
     if shortened(above.text, line.text):
+        return False
+    if indents and ends and len(block.lines) == 1 and above.l - left > 0.6 * size and abs(line.l - above.l) < 0.3 * size:
+        return True  # behind a paragraph of one line
+    if short and above.text[-1:] == ";" and line.text[:1].islower() and above.r > right - 0.3 * width:
         return False
     if short and (ends or (above.r < right - 0.4 * width and not line.text[:1].islower())):
         return True
@@ -181,8 +212,11 @@ def _centred(block: Block, left: float, right: float) -> bool:
 
 
 def shortened(above: str, below: str) -> bool:
-    """Whether the full stop between them is one of an abbreviation before a figure."""
-    return below[:1].isdecimal() and bool(_SHORTENED.search(above.rstrip()))
+    """Whether the full stop between them is one of an abbreviation before a figure or a name."""
+    end = above.rstrip()[-12:]
+    if below[:1].isdecimal():
+        return bool(_SHORTENED.search(end)) and (not starts_item(below) or bool(_EXPECTING.search(end)))
+    return below[:1].isalpha() and bool(_TITLED.search(end))
 
 
 def stops(text: str) -> bool:

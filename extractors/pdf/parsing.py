@@ -169,7 +169,7 @@ def _apart(cell: Cell, letters: list[tuple[float, float, str]], exact: bool) -> 
     gaps = [b[0] - a[1] for a, b in pairwise(own)]
     touching = sum(abs(gap) < _OFF * height for gap in gaps)
     if exact:
-        behind = next(i for i, letter in enumerate(own) if _GUESSED.match(letter[2]))
+        behind = next((i for i, letter in enumerate(own) if _GUESSED.search(letter[2])), 0)
         cuts = [i + 1 for i, gap in enumerate(gaps) if i >= behind and abs(gap) >= _OFF * height]
         cuts = cuts if len(cuts) <= 1 or touching >= 0.7 * len(gaps) else []
     else:

@@ -13,6 +13,7 @@ from corpus.outcome import Verdict
 from extractors.result import one_line
 
 _SCAN_CHARS = 8  # a page with an image and fewer characters than this is a scan
+_MANY_PATHS = 200  # drawings on a page without text: more are letters as outlines, or a figure that holds some
 _PROGRAM_TITLE = re.compile(
     r"\.(?:docx?|pdf|xlsx?|pptx?|indd|dvi|tex|pub|rtf|qxd|p65|wpd)$"
     r"|^(?:Microsoft (?:Word|PowerPoint|Excel)|untitled|senza titolo|Layout \d)",
@@ -68,12 +69,22 @@ def _page(pdf: Any, number: int) -> tuple[str, bool]:
         finally:
             textpage.close()
         bare = sum(not c.isspace() for c in text) < _SCAN_CHARS
-        image = [pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
-        return text, bare and any(True for _ in page.get_objects(filter=image, max_depth=4))
+        return text, bare and _pictured(page)
     except pypdfium2.PdfiumError:
         return "", False
     finally:
         page.close()
+
+
+def _pictured(page: Any) -> bool:
+    """Whether the page holds an image, or so many drawings that they may be letters."""
+    kinds = [pypdfium2.raw.FPDF_PAGEOBJ_IMAGE, pypdfium2.raw.FPDF_PAGEOBJ_PATH]
+    paths = 0
+    for thing in page.get_objects(filter=kinds, max_depth=4):
+        paths += 1
+        if thing.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE or paths > _MANY_PATHS:
+            return True
+    return False
 
 
 def _date(value: str) -> str:

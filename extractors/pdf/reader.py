@@ -59,9 +59,12 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     if given:
         extractor += "+tesseract"
         warnings.append(f"pages_read_by_ocr: {ranges(sorted(given))}")
-    unread = [number for number in seen.scans if number not in given]
+    tried = seen.scans[: config.ocr_pages] if ocr.available(config) else []
+    unread = [number for number in seen.scans if number not in tried]
     if unread:
         warnings.append(f"pages_need_ocr: {ranges(unread)}")
+    if blank := [number for number in tried if number not in given]:
+        warnings.append(f"pages_unread_by_ocr: {ranges(blank)}")
     if seen.empty and not nothing:
         warnings.append(f"pages_without_text: {ranges(seen.empty)}")
     if seen.count > last:
@@ -71,8 +74,8 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
         if not made.text.strip() and not unread:
             raise Verdict("malformed", "the PDF is cut short: nothing is left to read")
         warnings.append("cut_short")
-    if _UNMAPPED.search(made.text):
-        warnings.append("unmapped_glyphs")
+    if unmapped := len(_UNMAPPED.findall(made.text)):
+        warnings.append(f"unmapped_glyphs: {unmapped}")
     chars = [made.chars.get(number, 0) for number in range(1, last + 1)]
     title = seen.title or first_heading(made.text)
     return Extracted(

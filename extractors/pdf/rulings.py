@@ -138,9 +138,7 @@ def _table(
     letters = {cell: sum(len(f.text) for f in found) for cell, found in parts.items()}
     if sum(letters.values()) > _LONG_CELL * len(held):
         return None
-    whole = {row[0] for row in cells if len(set(row)) == 1}  # titles and notes, from side to side
-    entries = {cell: n for cell, n in letters.items() if cell not in whole}
-    if sum(n for cell, n in entries.items() if _tabular(parts[cell])) > 0.4 * sum(entries.values()):
+    if sum(len(found) for found in parts.values() if _tabular(found)) > 0.4 * sum(map(len, parts.values())):
         return None
     grid: list[list[str]] = []
     for row in range(len(ys) - 1):

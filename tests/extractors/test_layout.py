@@ -174,6 +174,89 @@ def test_numbers_at_the_foot_of_a_table_are_no_page_numbers() -> None:
     assert furniture([fragments(page) for page in pages], [842.0] * 3) == set()
 
 
+def test_the_title_that_the_heads_repeat_stays() -> None:
+    pages = [line("Relazione sulla gestione", 200, 20, 150, 9) + column("abcd"[n], 50, 60, 400, 12) for n in range(4)]
+    pages[0] = line("RELAZIONE SULLA GESTIONE", 150, 30, 300, 14) + column("a", 50, 100, 400, 12)
+    found = [b for b in blocks(*pages) if b.text.lower() == "relazione sulla gestione"]
+    assert [b.label for b in found] == ["heading", "header", "header", "header"]
+
+
+def test_heads_of_left_and_right_pages_go_with_the_number_in_their_row() -> None:
+    pages = []
+    for n in range(6):
+        head = (
+            (line(str(2194 + n), 50, 20, 20), line("Rivista di diritto", 200, 20, 90))
+            if n % 2
+            else (line("Rossi e altri", 200, 20, 80), line(str(2194 + n), 530, 20, 20))
+        )
+        pages.append(
+            head[0]
+            + head[1]
+            + column("abcdef"[n], 50, 60, 400, 12)
+            + line(f"voce {'uvwxyz'[n]}", 50, 400, 40, 7)
+            + line("12", 200, 400, 10, 7)
+        )
+    text = " ".join(" ".join(cell for row in b.grid for cell in row) or b.text for b in blocks(*pages) if b.label != "header")
+    assert "219" not in text and "Rossi" not in text and "Rivista" not in text and text.count("12") == 6
+
+
+def test_a_note_that_two_pages_have_is_no_foot() -> None:
+    note = "1 I decreti perdono efficacia sin dall'inizio, se non sono convertiti in legge"
+    pages = [column("abcde"[n], 50, 100, 400, 10) + (line(note, 50, 790, 350, 7) if n in (1, 3) else []) for n in range(5)]
+    assert furniture([fragments(page) for page in pages], [842.0] * 5) == set()
+
+
+def test_a_line_that_ends_in_an_abbreviation_goes_on() -> None:
+    page = column("a", 50, 100, 400, 3) + line("e il decreto del Presidente della Repubblica 24 maggio 1988, n.", 50, 136, 400)
+    page += line("224, recante norme sulla responsabilità di chi produce i beni", 50, 148, 400) + column("b", 50, 160, 400, 2)
+    page += line("come dispone la legge che si applica a tutti costoro, n.", 50, 184, 400) + line("1. Il testo era diverso", 50, 196, 150)
+    assert len(text_of(page)) == 1
+
+
+def test_items_that_a_later_law_put_in_begin_as_the_others_do() -> None:
+    page = line("c) produttore, il fabbricante del bene o chi fornisce il servizio;", 50, 100, 400)
+    page += line("((c-bis) operatore, chi lo rappresenta o lo distribuisce altrove;))", 50, 112, 400)
+    assert [text.split()[0] for _, text in text_of(page)] == ["c)", "((c-bis)"]
+
+
+def test_paragraphs_begin_with_an_indent() -> None:
+    page: list[Word] = []
+    for n in range(4):
+        page += line(f"p{n} {PROSE[:60]}.", 62, 100 + 48 * n, 300) + line(f"q{n} {PROSE[:75]}", 62, 112 + 48 * n, 388)
+        page += line(PROSE[:80], 50, 124 + 48 * n, 400) + line("era smarrita.", 50, 136 + 48 * n, 80)
+    assert [text.split()[0] for _, text in text_of(page)] == [f"{c}{n}" for n in range(4) for c in "pq"]
+
+
+def test_a_stretched_line_ends_at_the_gutter() -> None:
+    page = column("a", 50, 100, 230, 12) + column("b", 300, 100, 230, 12)
+    page += [
+        (50.0, 244.0, 100.0, 254.0, "parole", "F"),
+        (115.0, 244.0, 165.0, 254.0, "molto", "F"),
+        (180.0, 244.0, 285.0, 254.0, "larghe", "F"),
+    ]
+    page += line(f"c {PROSE[:45]}", 300, 244, 230) + column("d", 50, 256, 230, 4) + column("e", 300, 256, 230, 4)
+    text = " ".join(text for _, text in text_of(page))
+    assert text.index("larghe") < text.index("d3") < text.index("b0") < text.index("c Nel")
+
+
+def test_a_raised_mark_stays_with_its_word_wherever_it_is_painted() -> None:
+    page = [*line(PROSE[:60], 50, 100, 300), (50.0, 112.0, 90.0, 122.0, "(DMCA)", "F"), (100.0, 112.0, 150.0, 122.0, "legge", "F")]
+    page += [*line(PROSE[:60], 50, 124, 300), (90.5, 110.0, 94.0, 116.0, "1", "F")]
+    assert "(DMCA)1 legge" in text_of(page)[0][1]
+
+
+def test_a_frame_around_rows_of_entries_leaves_them_to_their_alignment() -> None:
+    page = line("Preventivo", 55, 103, 60)
+    for i, row in enumerate([("Ore", "Prezzo", "Costo"), ("2", "150", "300"), ("3", "150", "450"), ("4", "10", "40")]):
+        page += [
+            (x, 125 + 14.0 * i, x + 6.0 * len(cell), 135 + 14.0 * i, cell, "F") for x, cell in zip((160.0, 260.0, 360.0), row, strict=True)
+        ]
+        page += [(55.0, 125 + 14.0 * i, 100.0, 135 + 14.0 * i, f"Voce{i}", "F")]
+    frame = [*ruled([50, 150, 420], [120, 185]), (50.0, 100.0, 420.0, 100.0), (50.0, 100.0, 50.0, 120.0), (420.0, 100.0, 420.0, 120.0)]
+    (table,) = [b for b in blocks(page, drawn=frame) if b.grid]
+    assert ["Voce1", "2", "150", "300"] in table.grid
+
+
 words = st.lists(
     st.tuples(
         st.floats(0, 550), st.floats(0, 800), st.floats(1, 90), st.floats(4, 30), st.sampled_from(["-", "1.", "Art.", "testo", "•", "II"])

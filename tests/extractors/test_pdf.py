@@ -137,6 +137,12 @@ def test_a_scanned_pdf_needs_ocr_and_a_blank_pdf_has_no_text() -> None:
     assert (outcome.status, outcome.reason, outcome.value) == ("rejected", "needs_ocr", 1.0)
     assert decided(pdf(lambda canvas, page: None)).reason == "no_text"
 
+    def outlines(canvas: Any, page: int) -> None:
+        for n in range(300):
+            canvas.bezier(60 + n, 700, 62 + n, 705, 64 + n, 695, 66 + n, 700)
+
+    assert decided(pdf(outlines)).reason == "needs_ocr"
+
 
 def test_a_pdf_with_some_scanned_pages_is_kept_and_they_are_named() -> None:
     from PIL import Image
@@ -306,3 +312,21 @@ def test_models_are_used_where_they_are_installed_and_missed_only_when_asked_for
     assert reader.tools(ExtractConfig(layout="geometric")) == {}
     monkeypatch.setattr(weights, "LIBRARIES", ("json", "no_such_library"))
     assert weights.found() is None
+
+
+def test_words_set_one_by_one_stay_apart_behind_accents_and_apostrophes() -> None:
+    """Fonts that are not in the file, each word painted at its own place."""
+    from reportlab.pdfbase.pdfmetrics import stringWidth
+
+    line = "l'autorità giudiziaria non è competente né può decidere purché dell'articolo sull'ente"
+
+    def draw(canvas: Any, page: int) -> None:
+        for row, size in enumerate((8, 9, 10, 11, 12)):
+            canvas.setFont("Times-Roman", size)
+            x = 60.0
+            for word in line.split():
+                canvas.drawString(x, 780 - 14 * row, word)
+                x += stringWidth(f"{word} ", "Times-Roman", size)
+
+    text = text_of(pdf(draw))
+    assert text.split() == line.split() * 5
