@@ -1,9 +1,10 @@
 """WARC web archives, plain or with each record compressed by itself: the pages and documents of their responses.
 
-Records are found one by one and never unpacked together; a member is the body of a response (or resource, or conversion record),
-named by the number of its record from 1 and its address (`12 https://example.it/`), its transfer and content encoding undone. Requests, metadata, revisits and the crawler's
-own records are no documents; responses that are not (redirects, errors, images, styles, scripts) are one member, OTHERS, that says
-how many they are. Own reader, since the ones there are take a cut record for a whole one and write pieces of pages to stderr.
+Records are found one by one and never unpacked together; a member is the body of a response (or resource, or conversion
+record), named by the number of its record from 1 and its address (`12 https://example.it/`), its transfer and content
+encoding undone. Requests, metadata, revisits and the crawler's own records are no documents; responses that are not
+(redirects, errors, images, styles, scripts) are one member, OTHERS, that says how many they are. Own reader, since the ones
+there are take a cut record for a whole one and write pieces of pages to stderr.
 """
 
 from __future__ import annotations

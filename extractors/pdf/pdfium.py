@@ -79,12 +79,8 @@ def _page(pdf: Any, number: int) -> tuple[str, bool]:
 def _pictured(page: Any) -> bool:
     """Whether the page holds an image, or so many drawings that they may be letters."""
     kinds = [pypdfium2.raw.FPDF_PAGEOBJ_IMAGE, pypdfium2.raw.FPDF_PAGEOBJ_PATH]
-    paths = 0
-    for thing in page.get_objects(filter=kinds, max_depth=4):
-        paths += 1
-        if thing.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE or paths > _MANY_PATHS:
-            return True
-    return False
+    things = enumerate(page.get_objects(filter=kinds, max_depth=4))
+    return any(thing.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE or number >= _MANY_PATHS for number, thing in things)
 
 
 def _date(value: str) -> str:
