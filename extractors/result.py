@@ -27,6 +27,7 @@ LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
     "unmapped_glyphs": "glyphs that its fonts give no character for",
     "attachments_left_out": "attachments written into the XML",
     "figures_left_out": "bare figures of a financial report",
+    "dates_of_today_left_out": "fields that show the date of the day they are read",
     "text_missing": "words of the file's own paragraphs, in per cent",
     "hidden_slides_left_out": "slides that are hidden",
     "hidden_sheets_left_out": "sheets that are hidden",

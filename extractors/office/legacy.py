@@ -7,8 +7,9 @@ active content, updates no links, and sends all its connections to a proxy that 
 pictures that a file names, and so tell their server that the file is being read.
 
 Files under a password are told by their own flags, before anything is started; only workbooks are tried all the same, because
-Excel encrypts those whose structure is protected under a password that every reader knows. Limits: fields that show the date of today show
-the date of the conversion.
+Excel encrypts those whose structure is protected under a password that every reader knows. A field that shows the day it is
+looked at would show the day of the conversion, another one each day: it is left empty. Limit: cells that are computed from
+today's date are not told from others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,10 @@ _TARGETS = {  # kind -> today's format, LibreOffice's name of it
     "ppt": ("pptx", "pptx:Impress MS PowerPoint 2007 XML"),
     "ole": ("pdf", "pdf"),
 }
+_TODAY = re.compile(  # from the name of a field that shows the date or the time to the end of what it shows: Word, PowerPoint
+    r'<w:instrText[^>]*>\s*(?:DATE|TIME)\b(?:(?!"end").)*"separate"/>(?:(?!"end").)*|<a:fld [^>]*type="datetime(?:(?!</a:fld>).)*', re.S
+)
+_SHOWN = re.compile(r"(<[wa]:t(?: [^>]*)?>)[^<]+")
 _OTHERS = {"VisioDocument": "Visio", "Quill": "Publisher", "MatOST": "Works", "MN0": "Works"}  # stream of an OLE file -> application
 _SETTINGS = (  # path below org.openoffice, name, value
     ("Office.Common/Security/Scripting", "DisableMacrosExecution", "true"),
@@ -85,9 +91,10 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     from extractors.pdf import reader as pdf
 
     target, _ = _TARGETS[kind]
+    converted, days = _undated(converted) if target in ("docx", "pptx") else (converted, 0)
     result = (pdf if target == "pdf" else office).read(converted, target, config)
     result.extractor = f"libreoffice+{result.extractor}"
-    result.warnings.insert(0, "converted")
+    result.warnings[:0] = ["converted", *([f"dates_of_today_left_out: {days}"] if days else [])]
     return result
 
 
@@ -151,6 +158,19 @@ def _filepass(records: bytes) -> bool:
             return True
         at += 4 + size
     return False
+
+
+def _undated(package: bytes) -> tuple[bytes, int]:
+    """The package with empty fields for the date of today, and how many there are."""
+    out, days = io.BytesIO(), 0
+    with zipfile.ZipFile(io.BytesIO(package)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for info in old.infolist():
+            part = old.read(info)
+            if info.filename.endswith(".xml") and info.filename.startswith(("word/", "ppt/slides/")):
+                text, found = _TODAY.subn(lambda field: _SHOWN.sub(r"\1", field[0]), part.decode("utf-8"))
+                part, days = text.encode("utf-8"), days + found
+            new.writestr(info, part)
+    return (out.getvalue(), days) if days else (package, 0)
 
 
 def _program() -> str:

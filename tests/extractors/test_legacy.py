@@ -142,6 +142,21 @@ def test_a_file_is_converted_and_read_as_what_it_became(install: Install, tmp_pa
     assert legacy.tools(CONFIG) == {"libreoffice": "99.1.2.3 abcdef"}
 
 
+def test_a_field_that_shows_today_is_left_empty_and_said(install: Install, tmp_path: Path) -> None:
+    install(COPY)
+    shown, written = "<w:r><w:t>26/11/2026</w:t></w:r>", b"<w:r><w:t>01/02/1999</w:t></w:r>"
+    field = '<w:r><w:fldChar w:fldCharType="{}"/></w:r>'.format
+    dated = field("begin") + "<w:r><w:instrText> DATE </w:instrText></w:r>" + field("separate") + shown + field("end")
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(docx())) as old, zipfile.ZipFile(out, "w") as new:
+        for info in old.infolist():
+            new.writestr(info, old.read(info).replace(b"</w:p>", dated.encode() + written + b"</w:p>", 1))
+    (tmp_path / "converted").write_bytes(out.getvalue())
+    result = extracted(CONFIG, word(), "doc")
+    assert "26/11" not in result.text and result.text.endswith("01/02/1999")
+    assert "dates_of_today_left_out: 1" in result.warnings
+
+
 def test_the_profile_is_private_forbids_macros_and_leads_no_connection_anywhere(install: Install, tmp_path: Path) -> None:
     install(
         "profile = next(o for o in options if o.startswith('-env:UserInstallation=file://')).partition('file://')[2]\n"
