@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import posixpath
 import re
@@ -28,6 +29,8 @@ _ABOUT = {
     "language": "language",
     "rights": "licence",
 }
+_COMMENTS = re.compile(r"(?:word|xl|ppt/comments)/(?:modern)?[cC]omments?\w*\.xml$|^content\.xml$")  # parts that hold comments
+_COMMENT = re.compile(rb"<(?:w:comment|comment|p:cm|p188:cm|office:annotation)[ >]")
 
 
 def opened(data: bytes, kind: str) -> tuple[bytes, list[str], list[str]]:
@@ -69,6 +72,17 @@ def _protected(package: zipfile.ZipFile) -> bool:
         if not any(algorithm in entry for algorithm in _FONTS):
             return True
     return False
+
+
+def comments(data: bytes, names: list[str]) -> int:
+    """Comments of readers and reviewers in the package."""
+    found = 0
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        for name in names:
+            if _COMMENTS.search(name):
+                with contextlib.suppress(*DAMAGE):
+                    found += len(_COMMENT.findall(package.read(name)))
+    return found
 
 
 def part(data: bytes, path: str) -> Any:

@@ -7,7 +7,7 @@ text (completeness.py): where more than MISSING of them are not in it, lost para
 `text_missing` says how many per cent still are; where more than LOST, or Docling fails, the paragraphs themselves are the text
 (`fallback_xml`). Damaged packages are mended before all this (mend.py).
 
-Text: comments, hidden slides and sheets, headers and footers are left out, hidden slides and sheets with a warning; speaker
+Text: comments, hidden slides and sheets, headers and footers are left out, all but the last with a warning; speaker
 notes follow their slide; a sheet has its name as heading. Title, author, date and licence come from the file's properties.
 """
 
@@ -63,6 +63,8 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
         raise Verdict("malformed", f"the {kind} file is damaged")
     elif share >= MISSING:
         warnings.append(f"text_missing: {share:.0%}")
+    if said := package.comments(data, names):
+        warnings.append(f"comments_left_out: {said}")
     heading = "" if kind in ("xlsx", "ods") else first_heading(text)  # a sheet's name is no title
     title, lang = about.pop("title", "") or heading, about.pop("language", "")
     page_chars = [len(part) for part in texts] if reading.pages == len(texts) else []

@@ -13,7 +13,7 @@ import pytest
 
 from corpus.outcome import Verdict
 from extractors.extract import ExtractConfig, as_measurements, decide, extracted
-from extractors.office import completeness, epub, numberformat, spreadsheet
+from extractors.office import completeness, epub, numberformat, package, spreadsheet
 from extractors.sniff import sniff
 
 CONFIG = ExtractConfig()
@@ -527,3 +527,19 @@ def test_deeply_nested_chapters_are_read_without_docling() -> None:
     m = measured(repacked(office("epub"), {chapter: deep}), "epub")
     assert "La lampada resta accesa" in m["text"] and m["extractor"] == "office-xml"
     assert epub.depth("<p>a<br>b<img/></p><p>c</p>") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("word/comments.xml", b'<w:comments><w:comment w:id="1"/><w:comment w:id="2"/></w:comments>'),
+        ("xl/comments1.xml", b"<comments><commentList><comment ref='A1'/><comment ref='B2'/></commentList></comments>"),
+        ("ppt/comments/comment1.xml", b"<p:cmLst><p:cm authorId='0'/><p:cm authorId='0'/></p:cmLst>"),
+        ("content.xml", b"<office:text><office:annotation a='1'/><office:annotation a='2'/></office:text>"),
+    ],
+)
+def test_comments_are_counted_so_that_leaving_them_out_is_said(name: str, text: bytes) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(name, text)
+    assert package.comments(out.getvalue(), [name]) == 2
