@@ -59,11 +59,12 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     if given:
         extractor += "+tesseract"
         warnings.append(f"pages_read_by_ocr: {ranges(sorted(given))}")
+    without = [number for number in seen.scans if number not in given]
     tried = seen.scans[: config.ocr_pages] if ocr.available(config) else []
-    unread = [number for number in seen.scans if number not in tried]
+    unread = [number for number in without if number not in tried]
     if unread:
         warnings.append(f"pages_need_ocr: {ranges(unread)}")
-    if blank := [number for number in tried if number not in given]:
+    if blank := [number for number in without if number in tried]:
         warnings.append(f"pages_unread_by_ocr: {ranges(blank)}")
     if seen.empty and not nothing:
         warnings.append(f"pages_without_text: {ranges(seen.empty)}")

@@ -330,3 +330,11 @@ def test_words_set_one_by_one_stay_apart_behind_accents_and_apostrophes() -> Non
 
     text = text_of(pdf(draw))
     assert text.split() == line.split() * 5
+
+
+def test_a_scanned_page_on_which_the_engine_finds_nothing_is_named_and_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ocr, "available", lambda config: "an engine")
+    monkeypatch.setattr(ocr, "read_pages", lambda data, pages, config: {})
+    m = measured(scan_in_the_middle(), replace(CONFIG, ocr="auto"))
+    assert "pages_unread_by_ocr: 2" in m["warnings"] and m["scans"] == 0
+    assert extract.decide(CONFIG, m).reason == "partial"
