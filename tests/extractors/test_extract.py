@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import damaged
+from damage import ends_in_text_or_a_verdict
 
 from corpus.canonical import digest_bytes
 from corpus.outcome import Circumstance, Outcome, Verdict
@@ -97,14 +97,7 @@ def test_measurements_fit_the_declared_columns_and_no_reason_quotes_the_document
 
 
 def test_damaged_files_end_in_text_or_a_verdict() -> None:
-    data = pdf()
-    for broken in damaged(data):
-        try:
-            m = measured(broken)
-        except Verdict as verdict:
-            assert verdict.reason and verdict.detail
-        else:
-            assert isinstance(m["text"], str)
+    ends_in_text_or_a_verdict(pdf(), measured)
 
 
 def test_a_hole_of_zeros_costs_what_stood_there_and_is_said() -> None:
