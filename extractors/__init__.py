@@ -1,1 +1,1 @@
-"""Bytes to documents: containers are opened, formats recognised by content, one format family a file."""
+"""Bytes to documents: containers are opened, formats recognised by content, one format family a folder."""

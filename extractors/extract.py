@@ -1,4 +1,4 @@
-"""Extract: a member's bytes to a document. Chosen by kind, one format family a file, the library imported when first needed.
+"""Extract: a member's bytes to a document. Chosen by kind, one format family a folder, the library imported when first needed.
 
 Curated chat is a place *and* valid ChatML (or one of the row formats): anything else in that place is ordinary prose, with a
 warning. What cannot be read is a verdict; what is fine but useless here is rejected with the remedy in its detail.
