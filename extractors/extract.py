@@ -261,6 +261,7 @@ STAGE = DocumentStage(
         "docling-core",
         "pypdfium2",
         "trafilatura",
+        "htmldate",
         "lxml",
         "defusedxml",
         "charset-normalizer",
