@@ -5,9 +5,9 @@
 Tesseract sees what separates columns on the paper (rules, pictures, blank), so its blocks of running text stand, in its order;
 what is in them, and what lies between them (tables, forms, letterheads), is read by our layout engine.
 
-Pages go to the engine through a pipe, so that no page of a private document is written to the disk. Orientation is detected
-only where a page reads badly or lies on its side: detection costs half as much as reading, and most pages are upright. One
-thread, because the sandbox counts and limits CPU time. Confidence is Tesseract's own, 0 to 100, the mean over the characters.
+tesseract.py runs the engine, images.py opens image files. Orientation is detected only where a page reads badly or lies on its
+side: detection costs half as much as reading, and most pages are upright. Confidence is Tesseract's own, 0 to 100, the mean over
+the characters.
 
 Limits: handwriting and formulas are not read; what is read with less than `_NOTHING` confidence is taken for no text at all,
 as of a photograph; of an animation only the first frame is looked at.
@@ -15,44 +15,32 @@ as of a photograph; of an animation only the first frame is looked at.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import io
-import os
 import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from corpus.outcome import Circumstance, Verdict
+from extractors.images import PIXELS, frames, prepared
 from extractors.pdf.fragments import Fragment, Word, fragments
 from extractors.pdf.furniture import furniture
 from extractors.pdf.layout import PageContent, analyse
 from extractors.pdf.paragraphs import Block
-from extractors.result import Extracted, markdown_table
+from extractors.result import Extracted, markdown_table, ranges
+from extractors.tesseract import DPI, found_engine, orientation, run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from extractors.extract import ExtractConfig
 
-_DPI = 300  # of the pages rendered, as the engine's models were trained
-_PIXELS = 30_000_000  # given to the engine: larger pages are scaled down (A4 at 300 dpi has 8.7 million)
-_SMALL = 2_000  # pixels of the longer side: smaller images are enlarged, their letters are below what the engine can read
-_BOMB = 150_000_000  # pixels of an image (A0 at 300 dpi has 139 million)
-_SECONDS = 180  # for one page, by the clock
 _DOUBT = 75.0  # mean confidence below which the page may be turned
 _LOW = 60.0  # mean confidence below which the reader is warned
 _NOTHING = 35.0  # mean confidence below which there is no text
 _LINES, _WORDS = 3, 4.0  # what a block of running text has at least: lines, and words in each
 _LINE = 12.0  # height that lines are scaled to: the layout engine thinks in points
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 _BULLET = re.compile(r"^\W\s+|^o\s+")
 _STROKES = re.compile(r"[|_\[\]{}~—–=\\/]+")  # what rulings and borders are read as
 
@@ -68,25 +56,16 @@ class Reading(str):
         return made
 
 
-@dataclass(frozen=True)
-class Engine:
-    """An installed Tesseract: its program, version, and its languages with a digest of their models."""
-
-    program: str
-    version: str
-    languages: Mapping[str, str]
-
-
 def available(config: ExtractConfig) -> str:
     """'' where OCR is off or no engine with one of the languages is installed, else e.g. 'tesseract 5.3.0 (ita, eng)'."""
-    engine = _engine() if config.ocr == "auto" else None
+    engine = found_engine() if config.ocr == "auto" else None
     known = [name for name in config.ocr_languages if engine and name in engine.languages]
     return f"tesseract {engine.version} ({', '.join(known)})" if engine and known else ""
 
 
 def tools(config: ExtractConfig) -> dict[str, str]:
     """The engine and the models that take part in the result, with their versions; nothing where `available` says ''."""
-    engine = _engine()
+    engine = found_engine()
     if engine is None or not available(config):
         return {}
     return {"tesseract": engine.version} | {
@@ -102,7 +81,7 @@ def found(config: ExtractConfig) -> tuple[str, str]:
 
 def missing(config: ExtractConfig) -> list[str]:
     """Languages asked for that are not installed."""
-    engine = _engine()
+    engine = found_engine()
     return [name for name in config.ocr_languages if engine is None or name not in engine.languages]
 
 
@@ -142,7 +121,7 @@ def read_pages(data: bytes, pages: list[int], config: ExtractConfig) -> dict[int
             try:
                 page = pdf[number - 1]
                 width, height = page.get_size()
-                scale = min(_DPI / 72, (_PIXELS / max(width * height, 1.0)) ** 0.5)
+                scale = min(DPI / 72, (PIXELS / max(width * height, 1.0)) ** 0.5)
                 image = page.render(scale=scale, grayscale=True).to_pil()
                 page.close()
             except pypdfium2.PdfiumError:
@@ -158,14 +137,14 @@ def read_image(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
     for a damaged image and for one that would fill the memory."""
     if not available(config):
         return Extracted("", "", problem="needs_ocr", detail=f"an image: to read it, {remedy(config)}")
-    found = [_recognised(_prepared(frame), config) if n < config.max_pages else _EMPTY for n, frame in enumerate(_frames(data))]
-    count, found = len(found), found[: config.max_pages]
+    read = [(of, _recognised(prepared(image), config)) for of, image in islice(frames(data), config.ocr_pages)]
+    count, found = max((of for of, _ in read), default=0), [page for _, page in read]
     failed = [n for n, page in enumerate(found, 1) if page is None]
     if len(failed) == len(found):
         return Extracted("", "", problem="needs_ocr", detail="the OCR engine fails on it", pages=count)
-    warnings = [f"pages_failed: {', '.join(map(str, failed))}"] if failed else []
+    warnings = [f"pages_failed: {ranges(failed)}"] if failed else []
     if count > len(found):
-        warnings.append(f"pages_left_out: {count - len(found)}")
+        warnings.append(f"pages_left_out: {ranges(list(range(len(found) + 1, count + 1)))}")
     pages = [page or _EMPTY for page in found]
     texts = _markdown(pages)
     readings: dict[int, str] = {n: Reading(text, page.confidence) for n, (page, text) in enumerate(zip(pages, texts, strict=True), 1)}
@@ -191,81 +170,10 @@ class _Page:
 _EMPTY = _Page([], 0.0, 0.0)
 
 
-def _engine() -> Engine | None:
-    program = shutil.which("tesseract")
-    return _installed(program) if program else None
-
-
-@functools.cache
-def _installed(program: str) -> Engine | None:
-    """Version and languages; None when the program cannot be run."""
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
-        listed = subprocess.run([program, "--list-langs"], capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    version = re.search(rb"tesseract\s+v?([\w.-]+)", said.stdout + said.stderr)
-    lines = (listed.stdout or listed.stderr).decode("utf-8", "replace").splitlines()
-    if version is None or not lines:
-        return None
-    folder = re.search(r'"(.+)"', lines[0])  # List of available languages in "/usr/share/.../tessdata/" (3):
-    names = [line.strip().replace("\\", "/") for line in lines[1:] if re.fullmatch(r"[\w/\\.-]+", line.strip())]
-    models = {name: Path(folder[1] if folder else ".", f"{name}.traineddata") for name in names if name not in ("osd", "equ")}
-    return Engine(program, version[1].decode(), {name: _digest(path) for name, path in models.items()})
-
-
-def _digest(model: Path) -> str:
-    """Models of one name differ (fast, best, trained by the user): a digest tells them apart. '' when the file is not found."""
-    try:
-        with model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    except OSError:
-        return ""
-
-
-def _frames(data: bytes) -> Iterator[Image]:
-    """Pages of an image file, upright as its EXIF data say, one after the other."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    Image.init()
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            for number in range(getattr(image, "n_frames", 1) if image.format == "TIFF" else 1):
-                image.seek(number)
-                if image.width * image.height > _BOMB:
-                    raise Image.DecompressionBombError
-                yield ImageOps.exif_transpose(image)
-    except Image.DecompressionBombError as error:
-        raise Verdict("image_bomb", f"it has more than {_BOMB // 1_000_000} million pixels") from error
-    except UnidentifiedImageError as error:
-        raise Verdict("unsupported", "an image in a format that is not read here: save it as PNG, JPEG or TIFF") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Verdict("malformed", "the image is damaged or cut short") from error
-
-
-def _prepared(image: Image) -> Image:
-    """Grey on white, of a size that the engine reads well."""
-    from PIL import Image as pil
-
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        image = image.convert("RGBA")
-        white = pil.new("RGBA", image.size, "white")
-        image = pil.alpha_composite(white, image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        extrema: Any = image.convert("F").getextrema()
-        low, high = extrema
-        image = image.convert("F").point(lambda value: (value - low) * (255.0 / max(high - low, 1.0)))
-    image = image.convert("L")
-    dpi = float((image.info.get("dpi") or (0,))[0] or 0)
-    factor = 2.0 if max(image.size) < _SMALL else _DPI / dpi if 400 <= dpi <= 2400 else 1.0
-    factor = min(factor, (_PIXELS / (image.width * image.height)) ** 0.5)
-    return image.resize((max(round(image.width * factor), 1), max(round(image.height * factor), 1))) if factor != 1.0 else image
-
-
 def _recognised(image: Image, config: ExtractConfig) -> _Page | None:
     """What is on a page, turned upright where it reads badly; None when the engine fails on it."""
     best = _read(image, config)
-    if best is not None and (best.confidence < _DOUBT or best.sideways) and (turn := _orientation(image)):
+    if best is not None and (best.confidence < _DOUBT or best.sideways) and (turn := orientation(image)):
         turned = _read(image.rotate(turn, expand=True), config)
         if turned is not None and turned.confidence > best.confidence - (5.0 if best.sideways and not turned.sideways else 0.0):
             best = turned
@@ -273,39 +181,12 @@ def _recognised(image: Image, config: ExtractConfig) -> _Page | None:
 
 
 def _read(image: Image, config: ExtractConfig) -> _Page | None:
-    engine = _engine()
+    engine = found_engine()
     if engine is None:
         return None
     names = "+".join(name for name in config.ocr_languages if name in engine.languages)
-    table = _run(engine.program, image, "-l", names, "--dpi", str(_DPI), "tsv")
+    table = run(engine.program, image, "-l", names, "--dpi", str(DPI), "tsv")
     return None if table is None else _page(table, image.height)
-
-
-def _orientation(image: Image) -> int:
-    """Degrees, counterclockwise, by which to turn the page upright; 0 when the engine cannot tell."""
-    engine = _engine()
-    said = _run(engine.program, image, "--psm", "0", "-l", "osd", "--dpi", str(_DPI)) if engine else None
-    match = re.search(r"(?m)^Rotate: (90|180|270)\s*$", said or "")
-    return 360 - int(match[1]) if match else 0
-
-
-def _run(program: str, image: Image, *options: str) -> str | None:
-    """What the engine says of an image; None when it fails. Raises Circumstance when it takes too long."""
-    pixels = b"P5 %d %d 255\n" % image.size + image.tobytes()
-    try:
-        done = subprocess.run(
-            [program, "stdin", "stdout", *options],
-            input=pixels,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            env=dict(os.environ, OMP_THREAD_LIMIT="1"),
-        )
-    except subprocess.TimeoutExpired:
-        raise Circumstance("deadline", f"the OCR engine took more than {_SECONDS} seconds for a page") from None
-    except OSError as error:
-        raise Circumstance("ocr_engine", "the OCR engine cannot be started: see athanor doctor") from error
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
 def _page(table: str, height: int) -> _Page:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOSSES: dict[str, str] = {  # warning -> what is missing, for a person
-    "pages_left_out": "pages beyond extract.max_pages",
+    "pages_left_out": "pages beyond extract.max_pages or extract.ocr_pages",
     "pages_need_ocr": "scanned pages",
     "pages_unread_by_ocr": "scanned pages on which OCR finds no text",
     "pages_failed": "pages that cannot be parsed",
@@ -67,6 +67,17 @@ def losses(warnings: list[str]) -> str:
 def fallbacks(warnings: list[str]) -> str:
     """The other ways that were taken; '' when the first one served."""
     return ", ".join(warning.removeprefix("fallback_") for warning in warnings if warning.startswith("fallback_"))
+
+
+def ranges(numbers: list[int]) -> str:
+    """1, 2, 3, 7 -> '1-3, 7'."""
+    out: list[list[int]] = []
+    for n in numbers:
+        if out and n == out[-1][1] + 1:
+            out[-1][1] = n
+        else:
+            out.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in out)
 
 
 def tidy(text: str) -> str:

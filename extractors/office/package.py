@@ -29,7 +29,7 @@ _ABOUT = {
     "language": "language",
     "rights": "licence",
 }
-_COMMENTS = re.compile(r"(?:word|xl|ppt/comments)/(?:modern)?[cC]omments?\w*\.xml$|^content\.xml$")  # parts that hold comments
+_COMMENTS = re.compile(r"/(?:modern)?[cC]omments?\w*\.xml$|^content\.xml$")  # parts that hold comments
 _COMMENT = re.compile(rb"<(?:w:comment|comment|p:cm|p188:cm|office:annotation)[ >]")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from corpus.outcome import Circumstance, Verdict
 from extractors.pdf import weights
 from extractors.pdf.typography import restored
-from extractors.result import Extracted, first_heading
+from extractors.result import Extracted, first_heading, ranges
 
 if TYPE_CHECKING:
     from extractors.extract import ExtractConfig
@@ -88,17 +88,6 @@ def tools(config: ExtractConfig) -> dict[str, str]:
     """Versions of what is installed on this machine and takes part in reading PDFs: Docling's models, where they are used."""
     models = weights.found() if config.layout != "geometric" else None
     return {"docling-models": models.version} if models else {}
-
-
-def ranges(numbers: list[int]) -> str:
-    """1, 2, 3, 7 -> '1-3, 7'."""
-    out: list[list[int]] = []
-    for n in numbers:
-        if out and n == out[-1][1] + 1:
-            out[-1][1] = n
-        else:
-            out.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in out)
 
 
 def _modelled(config: ExtractConfig) -> bool:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from corpus.outcome import Circumstance, Verdict
-from extractors import ocr
+from extractors import images, ocr, tesseract
 from extractors.extract import ExtractConfig, as_measurements, decide, extracted
 
 HEAD = "level\tpage_num\tblock_num\tpar_num\tline_num\tword_num\tleft\ttop\twidth\theight\tconf\ttext"
@@ -52,7 +52,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         for name in languages.split():
             (tmp_path / f"{name}.traineddata").write_bytes(name.encode())
         monkeypatch.setenv("PATH", str(tmp_path))
-        ocr._installed.cache_clear()
+        tesseract.installed.cache_clear()
         return program
 
     return put
@@ -112,7 +112,7 @@ def test_other_models_are_another_identity(install: Install) -> None:
     before = ocr.tools(ExtractConfig())
     assert set(before) == {"tesseract", "tesseract-ita", "tesseract-eng"}
     (program.parent / "ita.traineddata").write_bytes(b"trained by hand")
-    ocr._installed.cache_clear()
+    tesseract.installed.cache_clear()
     after = ocr.tools(ExtractConfig())
     assert before["tesseract-ita"] != after["tesseract-ita"]
     assert before["tesseract-eng"] == after["tesseract-eng"]
@@ -121,7 +121,7 @@ def test_other_models_are_another_identity(install: Install) -> None:
 def test_a_program_that_is_no_engine_is_none(install: Install) -> None:
     program = install(says(HEAD))
     program.write_text("no program at all")
-    ocr._installed.cache_clear()
+    tesseract.installed.cache_clear()
     assert ocr.available(ExtractConfig()) == ""
 
 
@@ -247,7 +247,7 @@ def test_a_page_on_its_side_is_turned_however_well_it_reads(install: Install) ->
 
 def test_an_engine_that_hangs_is_ended(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("import time\ntime.sleep(60)")
-    monkeypatch.setattr(ocr, "_SECONDS", 0.5)
+    monkeypatch.setattr(tesseract, "_SECONDS", 0.5)
     with pytest.raises(Circumstance) as caught:
         ocr.read_pages(scanned(), [1], ExtractConfig())
     assert caught.value.reason == "deadline"
@@ -264,19 +264,19 @@ def test_image_formats(install: Install, kind: str) -> None:
 def test_the_pages_of_a_tiff_are_read_up_to_the_limit(install: Install) -> None:
     install(says(table([(1, 20, 30, "una pagina")])))
     pages = [Image.new("1", (400, 300), 1) for _ in range(3)]
-    result = ocr.read_image(picture("TIFF", (400, 300), save_all=True, append_images=pages), "image", ExtractConfig(max_pages=3))
+    result = ocr.read_image(picture("TIFF", (400, 300), save_all=True, append_images=pages), "image", ExtractConfig(ocr_pages=3))
     assert (result.pages, result.page_chars) == (4, [10, 10, 10])
-    assert "pages_left_out: 1" in result.warnings
+    assert "pages_left_out: 4" in result.warnings
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "RGBA", "LA", "CMYK", "I;16", "F"])
 def test_every_kind_of_pixel_becomes_grey_on_white(mode: str) -> None:
     image = Image.new(mode, (3000, 20))
-    assert ocr._prepared(image).mode == "L"
+    assert images.prepared(image).mode == "L"
 
 
 def test_what_is_transparent_is_white() -> None:
-    assert ocr._prepared(Image.new("RGBA", (3000, 20), (0, 0, 0, 0))).getextrema() == (255, 255)
+    assert images.prepared(Image.new("RGBA", (3000, 20), (0, 0, 0, 0))).getextrema() == (255, 255)
 
 
 def test_a_photograph_is_turned_as_its_exif_data_say(install: Install, tmp_path: Path) -> None:
@@ -288,8 +288,8 @@ def test_a_photograph_is_turned_as_its_exif_data_say(install: Install, tmp_path:
 
 
 def test_a_small_image_is_enlarged_and_a_huge_one_reduced() -> None:
-    assert ocr._prepared(Image.new("L", (800, 600))).size == (1600, 1200)
-    wide = ocr._prepared(Image.new("L", (12_000, 5_000)))
+    assert images.prepared(Image.new("L", (800, 600))).size == (1600, 1200)
+    wide = images.prepared(Image.new("L", (12_000, 5_000)))
     assert wide.width * wide.height <= 30_100_000
 
 

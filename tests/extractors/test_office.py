@@ -534,6 +534,7 @@ def test_deeply_nested_chapters_are_read_without_docling() -> None:
     [
         ("word/comments.xml", b'<w:comments><w:comment w:id="1"/><w:comment w:id="2"/></w:comments>'),
         ("xl/comments1.xml", b"<comments><commentList><comment ref='A1'/><comment ref='B2'/></commentList></comments>"),
+        ("xl/comments/comment1.xml", b"<comments><commentList><comment ref='A1'/><comment ref='B2'/></commentList></comments>"),
         ("ppt/comments/comment1.xml", b"<p:cmLst><p:cm authorId='0'/><p:cm authorId='0'/></p:cmLst>"),
         ("content.xml", b"<office:text><office:annotation a='1'/><office:annotation a='2'/></office:text>"),
     ],
