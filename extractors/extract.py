@@ -147,7 +147,7 @@ def extracted(config: ExtractConfig, data: bytes, kind: str, curated: bool = Fal
         strayed = ["not_valid_chat"]
     if kind in ENCRYPTED:
         raise Verdict("encrypted", ENCRYPTED[kind])
-    family = kind.partition(":")[0]  # row:NAME and guess:NAME are rows of a table
+    family = kind.partition(":")[0]  # row:KEY and guess:KEY are rows of a table
     if family not in EXTRACTORS:
         reason, detail = REFUSED.get(kind, ("unsupported", "this format is not read here"))
         return Extracted("", "", problem=reason, detail=detail, warnings=strayed)

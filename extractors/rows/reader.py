@@ -5,8 +5,8 @@ A JSON object with a text field is that text: a configured name, in order, else 
 language are kept beside it as metadata. An object without a text field is listed readably, `key: value`; a list of objects with
 one is their texts, one after the other. Conversations, notebooks and rich-text trees are read as what they are.
 
-A row of a table whose text column was chosen when the table was opened has the kind `row:NAME`, or `guess:NAME` where the name
-was detected and not configured: all rows of a table are read the same way.
+A row of a table whose text column was chosen when the table was opened has the kind `row:KEY`, or `guess:KEY` where it was
+detected and not configured (KEY: tables.column_key): all rows of a table are read the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from extractors.containers.archives import Broken
 from extractors.decode import decode
 from extractors.extract import ExtractConfig
 from extractors.result import Extracted, markdown_table, one_line
-from extractors.rows.tables import Row, opened
+from extractors.rows.tables import Row, column_key, opened
 
 _TITLES = ("title", "titolo", "headline", "subject", "oggetto", "name", "nome", "rubrica")
 _KEPT = {
@@ -52,10 +52,11 @@ def read_json(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
 
 
 def read_row(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
-    """Text of a table's row, in the column that `kind` names; a row without one is listed."""
+    """Text of a table's row, in the column that `kind` says; a row without one is listed."""
     value, encoding = _value(data)
-    how, _, name = kind.partition(":")
-    text = value.get(name) if isinstance(value, dict) else None
+    how, _, key = kind.partition(":")
+    name = next((name for name in value if column_key(name) == key), "") if isinstance(value, dict) else ""
+    text = value[name] if name else None
     if isinstance(text, str) and text.strip():
         result = _text_of(value, name, guessed=how == "guess")
     else:

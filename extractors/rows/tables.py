@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
+from corpus.canonical import digest_text
 from extractors.chat import messages_of
 from extractors.containers.archives import Broken
 from extractors.decode import decode
@@ -145,8 +146,8 @@ def opened(kind: str, data: bytes) -> Delimited | Columns:
 
 
 def row_kind(kind: str, data: bytes, columns: tuple[str, ...]) -> str:
-    """The kind of the rows of a CSV, Parquet or JSONL file: row:NAME, guess:NAME, json where each is told by itself (JSONL
-    without a text field, conversations), '' for a table that is one document."""
+    """The kind of the rows of a CSV, Parquet or JSONL file: row:KEY, guess:KEY, json where each is told by itself (JSONL
+    without a text field, conversations), '' for a table that is one document. KEY is the `column_key` of its text column."""
     try:
         rows = _sample(kind, data)
     except Broken:
@@ -155,12 +156,19 @@ def row_kind(kind: str, data: bytes, columns: tuple[str, ...]) -> str:
         return "json"
     name, guessed = text_field(rows, columns)
     if name:
-        return f"{'guess' if guessed else 'row'}:{name}"
+        return f"{'guess' if guessed else 'row'}:{column_key(name)}"
     return "json" if kind == "jsonl" else ""
 
 
+def column_key(name: str) -> str:
+    """What stands for a column's name in a kind: kinds are shown to everybody, and where names are missing a name can be data."""
+    return digest_text(name)[:8]
+
+
 def text_field(rows: list[Row], columns: tuple[str, ...]) -> tuple[str, bool]:
-    """The same for rows at hand: a configured name whose cells have 40 characters on average, else the column of prose.
+    """The column of these rows that is the text ('' for none), and whether it was detected.
+
+    It is a configured name whose cells have 40 characters on average, else the column of prose.
 
     Prose: most cells filled and different from one another, a dozen words of letters on average, ends of sentences; and it holds
     most of what the rows say, so that nothing of weight is beside it.

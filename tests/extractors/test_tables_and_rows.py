@@ -63,7 +63,7 @@ def test_a_configured_column_makes_rows_of_a_table_and_the_short_ones_are_read_a
     ]
     rows = rows_of(tmp_path, as_csv(table))
     assert [row["inner"] for row in rows] == [str(i) for i in range(1, 8)]
-    assert {row["kind"] for row in rows} == {f"row:{name}"}
+    assert {row["kind"] for row in rows} == {f"row:{tables.column_key(name)}"}
     assert (rows[0]["text"], rows[0]["title"]) == (prose(0), "Oggetto molto lungo della deliberazione 0")
     assert rows[6]["text"] == "Sì." and rows[6]["warnings"] == []
     assert json.loads(rows[0]["metadata"])["text_field"] == name
@@ -73,7 +73,7 @@ def test_a_configured_column_makes_rows_of_a_table_and_the_short_ones_are_read_a
 def test_a_column_of_prose_is_found_without_being_configured_and_every_row_says_so(tmp_path: Path, name: str) -> None:
     table = [["protocollo", "comune", name, "importo"], *[[i, "Forlì", prose(i), f"{i},50"] for i in range(8)]]
     rows = rows_of(tmp_path, as_csv(table))
-    assert {row["kind"] for row in rows} == {f"guess:{name}"}
+    assert {row["kind"] for row in rows} == {f"guess:{tables.column_key(name)}"}
     assert all(row["warnings"] == ["text_field_guessed"] for row in rows)
     assert all(json.loads(row["metadata"])["text_field"] == name for row in rows)
     assert rows[3]["text"] == prose(3)
@@ -98,7 +98,7 @@ def test_two_columns_of_prose_are_one_table_so_that_neither_is_lost(tmp_path: Pa
 def test_the_configured_column_can_be_any(tmp_path: Path) -> None:
     table = [["parere", "replica"], *[[prose(i), prose(i + 1)] for i in range(5)]]
     rows = rows_of(tmp_path, as_csv(table), Limits(text_columns=("replica",)))
-    assert {row["kind"] for row in rows} == {"row:replica"}
+    assert {row["kind"] for row in rows} == {f"row:{tables.column_key('replica')}"}
     assert rows[0]["text"] == prose(1)
 
 
@@ -119,7 +119,7 @@ def test_ragged_rows_keep_all_their_cells(tmp_path: Path) -> None:
 def test_a_table_without_names_has_its_first_row_as_a_row(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, as_csv([[f"2024-01-0{i + 1}", "Roma", prose(i)] for i in range(6)]))
     assert [row["text"] for row in rows] == [prose(i) for i in range(6)]
-    assert {row["kind"] for row in rows} == {"guess:3"}
+    assert {row["kind"] for row in rows} == {f"guess:{tables.column_key('3')}"}
 
 
 def test_prose_with_commas_is_no_table() -> None:
@@ -134,9 +134,9 @@ def test_parquet_rows_are_addressed_by_number_across_row_groups(tmp_path: Path) 
     path = saved(tmp_path, out.getvalue())
     found = open_file(path)
     assert [f.inner for f in found] == [str(i) for i in range(1, 51)]
-    assert {f.kind for f in found} == {"row:corpo"}
+    assert {f.kind for f in found} == {f"row:{tables.column_key('corpo')}"}
     for number in (50, 1, 8, 7):
-        assert measured(read_member(path, str(number)), "row:corpo")["text"] == prose(number - 1)
+        assert measured(read_member(path, str(number)), f"row:{tables.column_key('corpo')}")["text"] == prose(number - 1)
 
 
 def test_parquet_is_read_a_row_group_at_a_time() -> None:
@@ -169,7 +169,7 @@ def test_jsonl_rows_follow_one_decision(tmp_path: Path) -> None:
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
     rows = rows_of(tmp_path, lines([*[{"n": i, "relazione": prose(i)} for i in range(5)], {"n": 6, "relazione": "Nulla da dire."}]))
-    assert {row["kind"] for row in rows} == {"guess:relazione"}
+    assert {row["kind"] for row in rows} == {f"guess:{tables.column_key('relazione')}"}
     assert rows[5]["text"] == "Nulla da dire."
     rows = rows_of(tmp_path, lines([{"comune": "Roma", "n": i} for i in range(5)]))
     assert {row["kind"] for row in rows} == {"json"} and rows[0]["text"] == "comune: Roma\nn: 0"
@@ -210,3 +210,9 @@ def test_a_plain_csv_is_a_markdown_table() -> None:
     assert measured("comune;nota\nForlì;a|b\nRoma;c\nBari;d\n".encode("cp1252"))["text"].startswith(
         "| comune | nota |\n| --- | --- |\n| Forlì | a\\|b |"
     )
+
+
+def test_a_kind_never_shows_what_may_be_data_in_the_place_of_a_name(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, as_csv([["Protocollo", "Mario Rossi, nato a Forlì"], *[[f"{i}", prose(i)] for i in range(8)]]))
+    assert len(rows) == 8 and all(row["kind"].startswith("guess:") and "Rossi" not in row["kind"] for row in rows)
+    assert [row["text"] for row in rows] == [prose(i) for i in range(8)]
