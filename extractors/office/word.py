@@ -21,12 +21,11 @@ from typing import Any
 
 from extractors.office import package, presentation
 from extractors.office.numbering import Numbering, W
+from extractors.scripts import LOWERED, RAISED, script
 
 _MARKUP = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
 _PLAIN = re.compile(r"(%\d\.)+")
-_RAISED = str.maketrans("0123456789+-−=()nioa", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱºª")
-_LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _GONE = ("del", "moveFrom", "delText", "delInstrText")
 _KEPT = ("ins", "moveTo")
 _UNSEEN = ("separate", "separator", "continuationSeparator", "continuationNotice")
@@ -129,13 +128,12 @@ def _scripts(document: Any) -> None:
     for raised in list(document.iter(f"{W}vertAlign")):
         properties = raised.getparent()
         run = properties.getparent()
-        table = {"superscript": _RAISED, "subscript": _LOWERED}.get(raised.get(f"{W}val"))
+        table = {"superscript": RAISED, "subscript": LOWERED}.get(raised.get(f"{W}val"))
         if table is None or run is None or run.tag != f"{W}r":
             continue
         properties.remove(raised)
         for text in run.findall(f"{W}t"):
-            if text.text and all(ord(c) in table for c in text.text):
-                text.text = text.text.translate(table)
+            text.text = script(text.text or "", table)
 
 
 def _headings(styles: Any) -> set[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extractors.result import markdown_table, one_line
+from extractors.scripts import LOWERED, RAISED, script
 from extractors.xml.families import names
 
 _TEI = {"row": "tr", "cell": "td", "lb": "br", "quote": "blockquote", "item": "li", "graphic": "img", "code": "code"}
@@ -30,8 +31,6 @@ _BLOCKS = names(
 )
 _UNSEEN = names("script style noscript template head svg iframe object select textarea button datalist canvas audio video rp rt")
 _BREAK = "\v"  # a line break inside a block
-_RAISED = str.maketrans("0123456789+-−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻ⁿ")
-_LOWERED = str.maketrans("0123456789+-−", "₀₁₂₃₄₅₆₇₈₉₊₋₋")
 _NUMBER = re.compile(r"\s*(?:[+−-]?\d{1,4}[+−-]?|n)\s*")
 _CODE = re.compile(r"(?:^|[\s_-])(?:code|highlight\w*|hljs|lang\w*|language-\w+|sourceCode|prettyprint|programlisting|screen)", re.I)
 _LONG_CELL = 400  # characters; a cell with more of them in several blocks is text laid out, not data
@@ -119,7 +118,7 @@ def markdown(tree: Any) -> str:
             if element.text:
                 text = element.text
                 if tag in ("sup", "sub") and len(element) == 0 and _NUMBER.fullmatch(text):
-                    text = text.strip().translate(_RAISED if tag == "sup" else _LOWERED)
+                    text = script(text.strip(), RAISED if tag == "sup" else LOWERED)
                 top.run.append(text)
             continue
         if element is unseen:

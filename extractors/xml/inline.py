@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from extractors.scripts import LOWERED, RAISED, script
 from extractors.xml.families import Family
-from extractors.xml.mathml import LOWERED, RAISED, formula, script
+from extractors.xml.mathml import formula
 
 FORMULAS = ("inline-formula", "disp-formula", "math", "tex-math", "alternatives", "informalequation", "inlineequation")
 

@@ -8,15 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-RAISED = str.maketrans("0123456789+-−=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿⁱ")
-LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _ACCENTS = {"¯": "bar", "‾": "bar", "^": "hat", "ˆ": "hat", "~": "tilde", "˜": "tilde", "→": "vec", "⃗": "vec", "˙": "dot", "¨": "ddot"}
 _NAMED = {"sin", "cos", "tan", "log", "ln", "exp", "lim", "max", "min", "det", "sup", "inf"}
-
-
-def script(text: str, table: dict[int, int]) -> str:
-    """Raised or lowered characters in Unicode where it has them all, else as they are."""
-    return text.translate(table) if all(ord(c) in table or c.isspace() for c in text) else text
 
 
 def formula(element: Any) -> str:
