@@ -21,6 +21,7 @@ import pyarrow as pa
 from corpus.canonical import digest_bytes
 from corpus.config import decided, how, measured
 from corpus.document import Document
+from corpus.lean import hidden
 from corpus.outcome import Circumstance, Outcome, Verdict, rejected
 from corpus.stage import DocumentStage, Inputs, Measurements
 from extractors.containers.archives import Broken
@@ -152,7 +153,8 @@ def extracted(config: ExtractConfig, data: bytes, kind: str, curated: bool = Fal
         reason, detail = REFUSED.get(kind, ("unsupported", "this format is not read here"))
         return Extracted("", "", problem=reason, detail=detail, warnings=strayed)
     module, function = EXTRACTORS[family]
-    read: Callable[[bytes, str, ExtractConfig], Extracted] = getattr(importlib.import_module(module), function)
+    with hidden("transformers"):
+        read: Callable[[bytes, str, ExtractConfig], Extracted] = getattr(importlib.import_module(module), function)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 
+from corpus.lean import hidden
 from extractors.decode import decode
 from extractors.extract import ExtractConfig
 from extractors.light.plain import or_as_written
@@ -46,9 +47,10 @@ def read(data: bytes, kind: str, config: ExtractConfig) -> Extracted:
 
 
 def _docling(source: str) -> str:
-    from docling.backend.latex_backend import LatexDocumentBackend
-    from docling.datamodel.base_models import InputFormat
-    from docling.datamodel.document import InputDocument
+    with hidden("transformers"):
+        from docling.backend.latex_backend import LatexDocumentBackend
+        from docling.datamodel.base_models import InputFormat
+        from docling.datamodel.document import InputDocument
 
     given = InputDocument(
         path_or_stream=io.BytesIO(source.encode("utf-8", "replace")),

@@ -18,6 +18,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+from corpus.lean import hidden
 from corpus.outcome import Verdict
 from extractors.extract import ExtractConfig
 from extractors.office import epub, opendocument, package, presentation, spreadsheet, word
@@ -141,9 +142,10 @@ def _sheet(name: str, text: str) -> str:
 
 @functools.cache
 def _converter(kind: str) -> Any:
-    from docling.backend import iwork_backend, msexcel_backend, mspowerpoint_backend, msword_backend
-    from docling.datamodel.base_models import InputFormat
-    from docling.document_converter import DocumentConverter
+    with hidden("transformers"):
+        from docling.backend import iwork_backend, msexcel_backend, mspowerpoint_backend, msword_backend
+        from docling.datamodel.base_models import InputFormat
+        from docling.document_converter import DocumentConverter
 
     for backend in (iwork_backend, msexcel_backend, mspowerpoint_backend, msword_backend):
         backend.get_docx_to_pdf_converter = lambda: None  # shapes are not drawn: a LibreOffice started for each takes seconds
@@ -152,9 +154,9 @@ def _converter(kind: str) -> Any:
 
 def _docling(data: bytes, kind: str) -> Any:
     """Docling's document; None when it fails."""
+    converter = _converter(kind)
     from docling.datamodel.base_models import ConversionStatus, DocumentStream
 
-    converter = _converter(kind)
     try:
         result = converter.convert(DocumentStream(name=f"document.{kind}", stream=io.BytesIO(data)), raises_on_error=False)
     except MemoryError:

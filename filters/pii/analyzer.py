@@ -14,16 +14,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import spacy
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
-from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
-from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
-from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
+from corpus.lean import hidden
 from filters.pii import names
 from filters.pii.english import ENGLISH
 from filters.pii.italian import ITALIAN
 from filters.pii.patterns import COMMON, FLOOR, Rule, scan
 from filters.pii.spans import Span, outside, protected, resolve
+
+with hidden("transformers"):
+    from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry, RecognizerResult
+    from presidio_analyzer.context_aware_enhancers import ContextAwareEnhancer
+    from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+    from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
 WINDOW = 20_000
 NAME_RULES = ("it", "en")
