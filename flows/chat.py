@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,52 +35,47 @@ class Voice:
     def load(cls, args: argparse.Namespace, stage: str) -> Voice:
         """The current model of a workspace: `stage` is 'pretrain' or 'sft'."""
         folders = _folders(args.workspace, stage)
-        from model.decoder import load
+        from model.generation import can_draft
+        from model.inference import prepare
+        from model.state import load
         from packer.bpe import Tokenizer
         from train.numerics import default_device
 
         device = default_device() if args.device == "auto" else args.device
         try:
-            return cls(load(folders[stage], device).eval(), Tokenizer.load(folders["tokenizer"]), args)
+            voice = cls(prepare(load(folders[stage], device)), Tokenizer.load(folders["tokenizer"]), args)
         except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
             if args.device not in ("auto", "cpu") and isinstance(error, RuntimeError):
                 raise Misuse(f"The device '{args.device}' cannot be used on this machine. Leave --device out.") from error
             raise Stop(
                 f"The model of '{stage}' cannot be read: `athanor verify -w {args.workspace}` says what is wrong with it."
             ) from error
+        if args.speculative == "on" and not can_draft(voice.model.config):
+            raise Misuse("This model has no heads to draft with. Leave --speculative out.")
+        return voice
 
     def speak(self, prompt: Sequence[int], seed: int) -> Iterator[str]:
         """Pieces of text as they come; a character is told when all its bytes are there."""
         from model.generation import Sampling, stream
 
-        t = self.tokenizer
+        t, a = self.tokenizer, self.args
         sampling = Sampling(
-            max_tokens=self.args.max_tokens,
-            temperature=self.args.temperature,
-            top_p=self.args.top_p,
-            repetition_penalty=self.args.repetition_penalty,
+            max_tokens=a.max_tokens,
+            temperature=a.temperature,
+            top_k=a.top_k,
+            top_p=a.top_p,
+            min_p=a.min_p,
+            repetition_penalty=a.repetition_penalty,
             seed=seed,
             stop=(t.bos, t.im_start, t.im_end, t.pad),
+            stop_strings=tuple(a.stop),
         )
-        ids = (drawn[0] for drawn in stream(self.model, [prompt], sampling))
-        return whole_characters(t, (i for i in ids if i is not None))
+        speculative = {"auto": None, "on": True, "off": False}[a.speculative]
+        return (pieces[0].text for pieces in stream(self.model, [prompt], sampling, t.decode, speculative) if pieces[0].text)
 
     @property
     def window(self) -> int:
         return int(self.model.config.max_seq_len)
-
-
-def whole_characters(tokenizer: Any, ids: Iterable[int]) -> Iterator[str]:
-    """Decode a stream of tokens; bytes of a character that is not complete yet wait for the next token."""
-    pending: list[int] = []
-    for token in ids:
-        pending.append(token)
-        text = tokenizer.decode(pending)
-        if not text.endswith("\ufffd") or len(pending) > 8:
-            yield text
-            pending = []
-    if pending:
-        yield tokenizer.decode(pending)
 
 
 def generate(args: argparse.Namespace) -> int:
@@ -180,7 +175,10 @@ def _run_of(args: argparse.Namespace) -> str | None:
 def _sampling_is_sound(args: argparse.Namespace) -> None:
     if args.temperature < 0:
         raise Misuse("--temperature must be 0 or more.")
-    if not 0 <= args.top_p <= 1:
-        raise Misuse("--top-p must lie between 0 and 1.")
+    for option, share in (("--top-p", args.top_p), ("--min-p", args.min_p)):
+        if not 0 <= share <= 1:
+            raise Misuse(f"{option} must lie between 0 and 1.")
+    if "" in args.stop:
+        raise Misuse("--stop must not be empty.")
     if args.repetition_penalty <= 0:
         raise Misuse("--repetition-penalty must be above 0; 1 is none.")

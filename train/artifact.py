@@ -17,7 +17,7 @@ def write(
     folder: Path, scratch: Path, model: Decoder, metrics: dict[str, Any], done: Finished, numerics: Numerics, **about: Any
 ) -> dict[str, Any]:
     """Write the artifact; returns the metrics with the speed, which is no part of it. `about` goes into the model's file."""
-    from model.decoder import save
+    from model.state import save
 
     save(model, folder, **about)
     shutil.copyfile(scratch / "loss.jsonl", folder / "loss.jsonl")

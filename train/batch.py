@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.loss import IGNORED
 from packer.rows import Rows
 
-IGNORED = -100
+__all__ = ["IGNORED", "Batch", "Source", "TableSource", "TextSource"]
 
 
 @dataclass(frozen=True)

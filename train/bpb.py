@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.decoder import Decoder
@@ -65,9 +64,8 @@ def document_nats(
         widest = int(np.flatnonzero(block.scored.any(0))[-1]) + 1
         tokens = torch.from_numpy(block.tokens[:, : widest + 1])
         targets = tokens[:, 1:].masked_fill(~torch.from_numpy(block.scored[:, :widest]), IGNORED).to(device)
-        logits = model(tokens[:, :-1].to(device))
-        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-        np.add.at(nats, block.documents, losses.view(targets.shape).double().sum(1).cpu().numpy())
+        losses = model.token_nats(model.hidden(tokens[:, :-1].to(device)), targets)
+        np.add.at(nats, block.documents, losses.double().sum(1).cpu().numpy())
         report(int(block.documents[-1]))
     return nats
 

@@ -43,7 +43,7 @@ class EvaluateConfig:
 
 def build(config: EvaluateConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str, Any]:
     """Score, compare, sample, write."""
-    from model.decoder import load
+    from model.state import load
     from packer.bpe import Tokenizer
     from packer.rows import Documents
     from train.numerics import resolve

@@ -1,4 +1,4 @@
-"""The training loop: one function, readable from top to bottom, for every objective that is a weighted cross-entropy.
+"""The training loop: one function, readable from top to bottom, for every objective that is a sum of weighted terms.
 
 Each pass: batch -> loss -> gradients -> clip -> learning rate from a pure function of the step -> update -> one line in
 `loss.jsonl`. A checkpoint holds everything (train/checkpoint.py) and how long `loss.jsonl` then was: a run that was
@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from corpus.canonical import digest
 from corpus.outcome import Stop
 from model.decoder import Decoder
-from train.batch import IGNORED, Source
+from train.batch import Source
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.numerics import Numerics
+from train.objective import TermWeights, terms, weighted
 from train.optim import Group, build_optimizer, clip_
 from train.schedule import momentum, multiplier
 
@@ -53,6 +52,7 @@ class Regime:
     momentum_warmup: int = 300
     polar_steps: int = 5
     validate_every: int = 100
+    terms: TermWeights = TermWeights()
     max_seconds: float = 0.0  # above 0: progress is the larger of steps and seconds, and the run no longer repeats exactly
 
 
@@ -67,16 +67,6 @@ class Finished:
     loss: float
     skipped: int
     validation: dict[str, float]
-
-
-def objective(model: Decoder, inputs: Tensor, targets: Tensor, weights: Tensor | None, documents: Tensor | None) -> Tensor:
-    """Cross-entropy in nats, averaged over the targets that count, weighted."""
-    logits = model(inputs, documents).flatten(0, 1)
-    losses = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="none")
-    counted = (targets != IGNORED).float().flatten()
-    if weights is not None:
-        counted = counted * weights.flatten()
-    return (losses * counted).sum() / counted.sum()
 
 
 def groups_of(regime: Regime) -> list[Group]:
@@ -114,7 +104,8 @@ def train(
     step, tokens, train_seconds = state["step"], state["tokens"], state["train_seconds"]
     loss, skipped, in_a_row = state.get("loss", math.nan), state.get("skipped", 0), 0
     validation: dict[str, float] = state.get("validation", {})
-    compute = torch.compile(objective, dynamic=False) if numerics.compiled else objective
+    compute = torch.compile(terms, dynamic=False) if numerics.compiled else terms
+    loop, shared_head = model.config.loop, model.config.mtp_kind == "shared"
     parameters = list(model.parameters())
     begun, recent = time.monotonic() - state["seconds"], _Rate()
 
@@ -146,11 +137,13 @@ def train(
         while step < regime.steps and progress() < 1:
             started = time.monotonic()
             batch = source.next().to(numerics.device)
-            value = compute(model, batch.inputs, batch.targets, batch.weights, batch.documents)
-            value.backward()
-            norm, loss = clip_(parameters, regime.clip), value.item()
+            model.looping = loop is not None and progress() >= loop.start
             scale = multiplier(regime.schedule, step, progress(), regime.warmup, regime.decay, regime.floor)
-            if math.isfinite(norm) and math.isfinite(loss):
+            found = compute(model, batch.inputs, batch.targets, batch.weights, batch.documents)
+            value = weighted(found, regime.terms, scale, shared_head)
+            value.backward()
+            norm, loss = clip_(parameters, regime.clip), found["loss"].item()
+            if math.isfinite(norm) and math.isfinite(value.item()):
                 optimizer.step(scale, momentum(step, end=regime.momentum, steps=regime.momentum_warmup))
                 in_a_row = 0
             else:
@@ -159,7 +152,9 @@ def train(
                     raise Stop(f"Training diverged: {in_a_row} gradients in a row were not finite. Set lower learning rates in recipe.")
             optimizer.zero_grad()
             step, tokens = step + 1, tokens + batch.inputs.numel()
-            curve.line({"step": step, "tokens": tokens, "loss": loss, "scale": scale, "norm": norm})
+            beside = {name: term.item() for name, term in found.items() if name != "loss"}
+            beside |= {"looping": model.looping} if loop is not None else {}
+            curve.line({"step": step, "tokens": tokens, "loss": loss, "scale": scale, "norm": norm, **beside})
             train_seconds += recent.add(batch.inputs.numel(), time.monotonic() - started)
             if validate is not None and regime.validate_every and (step % regime.validate_every == 0 or step == regime.steps):
                 validation = validate(model)

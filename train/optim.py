@@ -80,8 +80,10 @@ class Optimizer:
     def _muon(self, group: Group, lr: float, momentum: float) -> None:
         shapes: dict[tuple[int, ...], list[tuple[str, nn.Parameter]]] = {}
         for name, p in zip(group.names, group.params, strict=True):
-            shapes.setdefault(tuple(p.shape), []).append((name, p))
-        for (rows, cols), members in shapes.items():
+            if p.grad is not None:  # a head that this run does not train has none
+                shapes.setdefault(tuple(p.shape), []).append((name, p))
+        for shape, members in shapes.items():
+            rows, cols = shape[-2:]
             moving = [self.state[f"momentum.{name}"] for name, _ in members]
             grads = [p.grad for _, p in members]
             torch._foreach_lerp_(moving, grads, 1 - momentum)
@@ -95,7 +97,8 @@ class Optimizer:
     def _adamw(self, group: Group, lr: float) -> None:
         (beta1, beta2), t = group.betas, self.updates
         for name, p in zip(group.names, group.params, strict=True):
-            assert p.grad is not None
+            if p.grad is None:
+                continue
             mean, square = self.state[f"mean.{name}"], self.state[f"square.{name}"]
             p.mul_(1 - lr * group.decay)
             mean.lerp_(p.grad, 1 - beta1)

@@ -87,7 +87,7 @@ def build(config: PretrainConfig, inputs: Inputs, folder: Path, job: Job) -> dic
 
 STAGE = CorpusStage(
     name="pretrain",
-    version=1,
+    version=2,
     config=PretrainConfig(),
     doc="trains the decoder on the packed text",
     engines=("torch",),

@@ -17,6 +17,8 @@ from typing import Any
 from corpus.config import measured
 from corpus.outcome import Misuse, Skip
 from corpus.stage import CorpusStage, Inputs, Job
+from model.config import DecoderConfig
+from model.presets import PRESETS, preset
 
 # name -> (d_model, n_layer, n_head, n_kv_head, d_ff)
 SIZES = {
@@ -35,7 +37,7 @@ TOKENS_PER_STEP = {"cpu": 4096, "cuda": 65_536}
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    size: str = measured("auto", f"auto, {', '.join(SIZES)}, or custom: then the shape below")
+    size: str = measured("auto", f"auto, {', '.join(SIZES)}, a preset (`athanor model show`), or custom: then the shape below")
     d_model: int = measured(0, "custom: width")
     n_layer: int = measured(0, "custom: layers")
     n_head: int = measured(0, "custom: query heads")
@@ -54,37 +56,30 @@ class RecipeConfig:
     decay: float = measured(0.6, "fraction of the run over which the learning rates fall to zero")
     softcap: float = measured(0.0, "s: logits become s*tanh(logits/s); 0: off")
     rope_base: float = measured(10_000.0, "base of the rotary positions")
+    decoder: dict[str, Any] = measured({}, "any other field of the decoder, as `athanor model show` names them: ffn_kind, loop, ...")
     document_mask: bool = measured(False, "tokens do not see other documents of their row")
 
     def __post_init__(self) -> None:
-        if self.size not in ("auto", "custom", *SIZES):
-            raise ValueError(f"size must be auto, custom or one of {', '.join(SIZES)}, not '{self.size}'")
+        if self.size not in ("auto", "custom", *SIZES, *PRESETS):
+            raise ValueError(f"size must be auto, custom, a preset or one of {', '.join(SIZES)}, not '{self.size}'")
         if self.size == "custom" and min(self.d_model, self.n_layer, self.n_head, self.d_ff) < 1:
             raise ValueError("size custom needs d_model, n_layer, n_head and d_ff")
         if 0 < self.length < 8 or self.length < 0 or self.epochs <= 0 or self.min_steps < 1:
             raise ValueError("length must be at least 8, epochs above 0 and min_steps at least 1")
 
 
-def shape_of(config: RecipeConfig, size: str, vocab_size: int, length: int) -> Any:
-    """The decoder of this size over this vocabulary, with this window."""
-    from model.config import DecoderConfig
-
+def shape_of(config: RecipeConfig, size: str, vocab_size: int, length: int, bos: int = -1) -> DecoderConfig:
+    """The decoder of this size over this vocabulary, with this window; a name of the dial comes before a preset's."""
+    over = {"vocab_size": vocab_size, "max_seq_len": length, "bos_id": bos}
+    if size in PRESETS and size not in SIZES:
+        return preset(size, **{**over, "pad_vocab_to": 64, **config.decoder})
     custom = (config.d_model, config.n_layer, config.n_head, config.n_kv_head, config.d_ff)
     d_model, n_layer, n_head, n_kv_head, d_ff = custom if size == "custom" else SIZES[size]
-    return DecoderConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        n_layer=n_layer,
-        n_head=n_head,
-        n_kv_head=n_kv_head,
-        d_ff=d_ff,
-        max_seq_len=length,
-        rope_base=config.rope_base,
-        logit_softcap=config.softcap,
-    )
+    shape = {"d_model": d_model, "n_layer": n_layer, "n_head": n_head, "n_kv_head": n_kv_head, "d_ff": d_ff}
+    return DecoderConfig.from_dict({**over, **shape, "rope_base": config.rope_base, "logit_softcap": config.softcap, **config.decoder})
 
 
-def resolve(config: RecipeConfig, vocab_size: int, train_tokens: int, device: str) -> dict[str, Any]:
+def resolve(config: RecipeConfig, vocab_size: int, train_tokens: int, device: str, bos: int = -1) -> dict[str, Any]:
     """The recipe, as written to recipe.json. A pure function of its arguments."""
     kind = "cuda" if device.startswith("cuda") else "cpu"
     names = ON_CPU if kind == "cpu" else tuple(SIZES)
@@ -92,7 +87,7 @@ def resolve(config: RecipeConfig, vocab_size: int, train_tokens: int, device: st
     if size == "auto":
         fitting = [n for n in names if shape_of(config, n, vocab_size, length).param_count() <= train_tokens]
         size = fitting[-1] if fitting else names[0]
-    decoder = shape_of(config, size, vocab_size, length)
+    decoder = shape_of(config, size, vocab_size, length, bos)
     rows = max(1, (config.tokens_per_step or TOKENS_PER_STEP[kind]) // length)
     per_step = rows * length
     flops_per_token = decoder.flops_per_token(length)
@@ -103,7 +98,7 @@ def resolve(config: RecipeConfig, vocab_size: int, train_tokens: int, device: st
     return {
         "size": size,
         "params": decoder.param_count(),
-        "decoder": json.loads(decoder.to_json()),
+        "decoder": decoder.to_dict(),
         "length": length,
         "rows_per_step": rows,
         "tokens_per_step": per_step,
@@ -141,7 +136,8 @@ def build(config: RecipeConfig, inputs: Inputs, folder: Path, job: Job) -> dict[
 
         device = default_device()
     try:
-        recipe = resolve(config, Tokenizer.load(inputs.artifacts["tokenizer"].path).vocab_size, train.tokens, device)
+        tokenizer = Tokenizer.load(inputs.artifacts["tokenizer"].path)
+        recipe = resolve(config, tokenizer.vocab_size, train.tokens, device, tokenizer.bos)
     except ValueError as error:
         raise Misuse(f"Config 'recipe': {error}") from error
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -150,7 +146,7 @@ def build(config: RecipeConfig, inputs: Inputs, folder: Path, job: Job) -> dict[
 
 STAGE = CorpusStage(
     name="recipe",
-    version=1,
+    version=2,
     config=RecipeConfig(),
     doc="model shape, steps and learning rates from the amount of text",
     inputs=("tokenizer", "pack"),

@@ -56,12 +56,14 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
     """Train on the conversations, validate, write."""
     import torch
 
-    from model.decoder import Decoder, load
+    from model.decoder import Decoder
+    from model.state import load
     from packer.bpe import Tokenizer
     from train.batch import TableSource
     from train.conversations import conversation_rows
-    from train.loop import Regime, objective, train
+    from train.loop import Regime, train
     from train.numerics import resolve
+    from train.objective import objective
 
     tokenizer = Tokenizer.load(inputs.artifacts["tokenizer"].path)
     conversations, broken = encoded_conversations(inputs.views["split"], "train", tokenizer)
@@ -122,7 +124,7 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
 
 STAGE = CorpusStage(
     name="sft",
-    version=1,
+    version=2,
     config=SftConfig(),
     doc="teaches the decoder to answer, from the conversations",
     engines=("torch",),

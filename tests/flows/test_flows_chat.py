@@ -27,7 +27,8 @@ def home(tmp_path, monkeypatch, capsys):
 def trained(home):
     """The house with a very small, untrained model in it, promoted."""
     from model.config import DecoderConfig
-    from model.decoder import Decoder, save
+    from model.decoder import Decoder
+    from model.state import save
     from packer.bpe import save as save_tokenizer
     from packer.bpe import train
 
@@ -74,7 +75,28 @@ def test_a_conversation_goes_on_until_it_is_ended(trained, monkeypatch):
     assert [m["content"] for m in messages if m["role"] == "user"][-1] == "E poi?" and "Ciao" not in str(messages)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--temperature", "-1"), ("--top-p", "2"), ("--repetition-penalty", "0")])
+def test_a_text_ends_before_a_stop_string(trained):
+    whole = trained.ask("generate", "Il comune", "--max-tokens", 40)["text"]
+    stop = whole[10:13]
+    assert trained.ask("generate", "Il comune", "--max-tokens", 40, "--stop", stop)["text"] == whole[: whole.index(stop)]
+
+
+def test_the_likeliest_token_alone_is_the_same_whatever_the_seed(trained):
+    def text(*options):
+        return trained.ask("generate", "Il comune", "--max-tokens", 8, *options)["text"]
+
+    assert text("--top-k", 1, "--seed", 1) == text("--min-p", 1, "--seed", 2) == text("--temperature", 0)
+
+
+def test_drafts_cannot_be_had_from_a_model_without_heads(trained):
+    code, _, err = trained.call("generate", "Ciao", "-w", trained.workspace, "--speculative", "on")
+    assert code == 2 and "no heads" in err
+
+
+WRONG = [("--temperature", "-1"), ("--top-p", "2"), ("--min-p", "2"), ("--repetition-penalty", "0"), ("--stop", "")]
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG)
 def test_sampling_that_makes_no_sense_is_a_mistake(trained, option, value):
     code, _, err = trained.call("generate", "Ciao", "-w", trained.workspace, option, value)
     assert code == 2 and option in err
@@ -98,25 +120,16 @@ def test_a_run_without_a_model_promotes_nothing_and_a_sample_does_not_replace_a_
     assert promote(workspace, run) and "pretrain/other" in (workspace.path / "current").read_text()
 
 
-class Bytes:
-    """A tokenizer whose tokens are bytes."""
-
-    def decode(self, ids):
-        return bytes(ids).decode("utf-8", "replace")
+class Ten:
+    """A tokenizer whose messages are ten tokens long."""
 
     def encode_chat(self, messages, reply=False):
         return [0] * sum(10 for _ in messages), []
 
 
-def test_a_character_of_many_tokens_is_told_whole():
-    text = "perché — così 🙂"
-    assert list(chat.whole_characters(Bytes(), text.encode())) == list(text)
-    assert "".join(chat.whole_characters(Bytes(), "é".encode()[:1])) == "\ufffd"
-
-
 def test_the_oldest_turns_leave_first_and_the_system_message_stays():
     turns = [{"role": r, "content": str(i)} for i, r in enumerate(["system", "user", "assistant", "user", "assistant", "user"])]
-    _, kept = chat.fitting(Bytes(), turns, 45)
+    _, kept = chat.fitting(Ten(), turns, 45)
     assert [m["content"] for m in kept] == ["0", "3", "4", "5"]
-    _, kept = chat.fitting(Bytes(), turns, 1)
+    _, kept = chat.fitting(Ten(), turns, 1)
     assert [m["content"] for m in kept] == ["0", "5"]

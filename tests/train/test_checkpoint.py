@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from model.config import DecoderConfig
-from model.decoder import Decoder, fingerprint
+from model.decoder import Decoder
+from model.state import fingerprint
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.loop import Regime, groups_of
 from train.optim import build_optimizer

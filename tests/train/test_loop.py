@@ -11,8 +11,9 @@ from corpus.outcome import Stop
 from model.config import DecoderConfig
 from model.decoder import Decoder
 from train.batch import Batch, TableSource
-from train.loop import Regime, objective, train
+from train.loop import Regime, train
 from train.numerics import resolve
+from train.objective import objective
 
 CONFIG = DecoderConfig(vocab_size=40, d_model=32, n_layer=2, n_head=2, d_ff=64, max_seq_len=16)
 EAGER = resolve("cpu", "float32", "off", 0)

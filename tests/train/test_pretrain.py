@@ -14,7 +14,7 @@ import tiny_corpus
 import torch
 
 from corpus.outcome import Skip
-from model.decoder import fingerprint, load
+from model.state import fingerprint, load
 from train import pretrain, recipe
 
 SHAPE = {"size": "custom", "d_model": 32, "n_layer": 2, "n_head": 2, "n_kv_head": 1, "d_ff": 64, "length": 32, "tokens_per_step": 256}

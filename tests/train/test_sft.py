@@ -10,7 +10,7 @@ import torch
 
 from corpus.chatml import parse, render
 from corpus.outcome import Skip
-from model.decoder import load
+from model.state import load
 from packer.bpe import Tokenizer
 from train import evaluate, pretrain, recipe, sft
 from train.conversations import conversation_rows

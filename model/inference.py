@@ -1,0 +1,141 @@
+"""A decoder made ready for writing text: the same function, fewer and cheaper operations.
+
+`prepare` gives a copy whose matrices are in the dtype of the activations (masters would be cast at every token), whose ternary
+matrices are rounded once, whose matrices that read the same input are one (queries, keys and values; gate and up), and whose
+queries and keys are normed and turned together. At small widths it is the number of operations that a token costs.
+
+Limits: what is not changed is shared with the model, what is changed is not, so the copy is made anew after training. It cannot
+be trained or saved. Sums are added up in another order: results differ in the last bits.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import Attention, Step
+from model.decoder import Decoder
+from model.ffn import SwiGLU, swiglu
+from model.layers import RMSNorm, product
+from model.schema import role
+from model.ternary import TernaryLinear, quantize_activations, ternary
+
+
+@torch.no_grad()
+def prepare(model: Decoder) -> Decoder:
+    """A copy for inference, in eval mode and without gradients, on the model's device. Vectors and routers keep their dtype."""
+    with torch.device("meta"):
+        ready = Decoder(model.config, model.dtype)
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if isinstance(module, TernaryLinear):
+            state[f"{name}.weight"] = ternary(module.weight, module.group)
+    for name, _ in model.named_parameters():
+        state[name] = state[name] if role(name) == "vector" else state[name].to(model.dtype)
+    ready.load_state_dict(state, assign=True)
+    ready.rope, ready.looping, ready.attention_path = model.rope, model.looping, model.attention_path
+    for module in list(ready.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, TernaryLinear):
+                setattr(module, name, Rounded(child))
+            elif isinstance(child, RMSNorm):
+                setattr(module, name, Norm(child, model.embedding.weight.device))
+            elif isinstance(child, SwiGLU):
+                setattr(module, name, JoinedSwiGLU(child))
+        if isinstance(module, Attention):
+            module.joined = JoinedHeads(module)
+    return ready.eval().requires_grad_(False)
+
+
+class Rounded(nn.Module):
+    """A ternary matrix that has been rounded."""
+
+    def __init__(self, plain: TernaryLinear) -> None:
+        super().__init__()
+        self.weight, self.activations = plain.weight, plain.activations
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(quantize_activations(x) if self.activations else x, self.weight)
+
+
+class Norm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * gain = x / hypot(|x|, sqrt(d eps)) * (sqrt(d) gain), in fp32, cast back."""
+
+    side: Tensor
+    gain: Tensor
+
+    def __init__(self, plain: RMSNorm, device: torch.device) -> None:
+        super().__init__()
+        gain = torch.ones(plain.width, device=device) if plain.weight is None else plain.weight.float()
+        self.register_buffer("gain", gain * plain.width**0.5, persistent=False)
+        self.register_buffer("side", torch.tensor((plain.width * plain.eps) ** 0.5, device=device), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        return wide.div(_length(wide).hypot_(self.side)).mul_(self.gain).to(x.dtype)
+
+
+class JoinedSwiGLU(nn.Module):
+    """SwiGLU with one matrix for gate and up."""
+
+    both: Tensor
+
+    def __init__(self, plain: SwiGLU) -> None:
+        super().__init__()
+        self.register_buffer("both", torch.cat((plain.gate.weight, plain.up.weight)), persistent=False)
+        self.down = plain.down
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(swiglu(*product(x, self.both).chunk(2, -1)))  # type: ignore[no-any-return]
+
+
+class JoinedHeads(nn.Module):
+    """What `Attention.heads` gives: by one product, with queries and keys as one tensor, in fp32 until they are turned."""
+
+    matrix: Tensor
+    gains: Tensor
+
+    def __init__(self, a: Attention) -> None:
+        super().__init__()
+        self.n_head, self.turned, self.d_head = a.n_head, a.n_head + a.n_kv_head, a.d_head
+        self.activations = isinstance(a.q, Rounded) and a.q.activations
+        self.register_buffer("matrix", torch.cat([part.weight for part in (a.q, a.k, a.v)]), persistent=False)
+        gains = torch.ones(self.turned, a.d_head, device=self.matrix.device)
+        for norm, part in ((a.q_norm, gains[: a.n_head]), (a.k_norm, gains[a.n_head :])):
+            part *= 1 if norm is None else norm.gain
+        gains[: a.n_head] *= 1 if a.gain is None else a.gain[:, None]  # a factor of a head passes through the rotation
+        self.register_buffer("gains", gains, persistent=False)
+        self.norm, self.plain = a.q_norm, a.q_norm is None and a.gain is None
+        del a.q, a.k, a.v, a.q_norm, a.k_norm, a.gain
+
+    def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, T, d] -> queries [B, Hq, T, dh] and keys [B, Hk, T, dh], turned, and values [B, T, Hk*dh]."""
+        B, T, _ = x.shape
+        every = product(quantize_activations(x) if self.activations else x, self.matrix)
+        wide = self.turned * self.d_head
+        qk = every.narrow(2, 0, wide).view(B, T, self.turned, self.d_head).float()
+        if self.norm is not None:
+            qk = qk.div(_length(qk).hypot_(self.norm.side))
+        if not self.plain:
+            qk = qk * self.gains
+        if step.turn is None:
+            step.turn = turn(step.rope, self.d_head)
+        cos, sin, partner = step.turn
+        qk = torch.addcmul(qk * cos, qk.index_select(3, partner), sin).to(x.dtype).transpose(1, 2)
+        q, k = qk.narrow(1, 0, self.n_head), qk.narrow(1, self.n_head, self.turned - self.n_head)
+        return q, k, every.narrow(2, wide, every.shape[2] - wide)
+
+
+def turn(rope: Tensor, d_head: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The rotation as  x * cos + x[partner] * sin  over heads [B, T, H, dh]; rope [2, T, r/2] or [2, B, 1, T, r/2]."""
+    rope = rope[:, :, None] if rope.dim() == 3 else rope.transpose(2, 3)  # [2, (B,) T, 1, r/2]
+    half, at = rope.shape[-1], torch.arange(d_head, device=rope.device)
+    still = d_head - 2 * half
+    cos = F.pad(torch.cat((rope[0], rope[0]), -1), (0, still), value=1.0)
+    sin = F.pad(torch.cat((-rope[1], rope[1]), -1), (0, still))
+    return cos, sin, torch.where(at < 2 * half, (at + half) % (2 * half), at)
+
+
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, 2, -1, True)
