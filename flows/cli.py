@@ -33,21 +33,22 @@ COMMANDS = {  # command -> the module whose function of that name does it
     "ui": "flows.upkeep",
     "export": "flows.export",
     "forget": "flows.forget",
+    "model": "flows.model",
 }
 READERS = ("plan", "inspect", "report", "generate", "chat", "verify")  # commands that read and do not write
-EXPORTS = ("corpus",)  # kinds of export
+EXPORTS = ("corpus", "hf", "qwen3", "llama", "gguf")  # kinds of export
+MODELS = ("show", "init")  # what is done with a model's shape
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, with one sentence for a mistake and the nearest known word."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("argument COMMAND: invalid choice: '"):
-            given = message.split("'")[1]
-            message = f"There is no command '{given}'.{_nearest(given, COMMANDS)}"
-        elif message.startswith("argument KIND: invalid choice: '"):
-            given = message.split("'")[1]
-            message = f"There is no export '{given}'.{_nearest(given, EXPORTS)}"
+        words = {"COMMAND": ("command '{}'", COMMANDS), "KIND": ("export '{}'", EXPORTS), "ACTION": ("command 'model {}'", MODELS)}
+        place, wrong, rest = message.removeprefix("argument ").partition(": invalid choice: '")
+        if wrong and place in words:
+            given, (noun, known) = rest.split("'")[0], words[place]
+            message = f"There is no {noun.format(given)}.{_nearest(given, known)}"
         else:
             message = message[:1].upper() + message[1:] + "."
         raise Usage(f"{message} See `{self.prog} --help`.")
@@ -73,10 +74,11 @@ def parser() -> argparse.ArgumentParser:
     root = Parser(prog="athanor", description="Raw documents in, a trained decoder out; feed it more and it goes on.", allow_abbrev=False)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
-    def command(name: str, text: str, among: Any = commands) -> argparse.ArgumentParser:
+    def command(name: str, text: str, among: Any = commands, workspace: bool = True) -> argparse.ArgumentParser:
         p = among.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
         p.set_defaults(parser=p)
-        p.add_argument("-w", "--workspace", type=Path, default=WORKSPACE, metavar="WS", help="the workspace folder (default: ./workspace)")
+        if workspace:
+            p.add_argument("-w", "--workspace", type=Path, default=WORKSPACE, metavar="WS", help="workspace folder (default: ./workspace)")
         p.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
         return p
 
@@ -150,7 +152,46 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--shard-mb", type=_positive, default=256, metavar="MB", help="megabytes of text in a file (default: 256)")
     p.add_argument("--run", metavar="RUN", help="a run's id (default: the newest that finished)")
     p.add_argument("--wait", action="store_true", help="wait for another command on this workspace to end")
+
+    for kind, what in (
+        ("hf", "the model, whatever its shape: transformers opens it with trust_remote_code"),
+        ("qwen3", "the model as transformers' Qwen3, where its shape is plain with norms of queries and keys"),
+        ("llama", "the model as transformers' Llama, where its shape is plain without them"),
+        ("gguf", "the model for llama.cpp, where its shape is plain"),
+    ):
+        p = command(kind, what, kinds)
+        p.add_argument("out", nargs="?", type=Path, metavar="OUT", help=f"a new or empty folder (default: WS/exports/{kind}-<run>)")
+        p.add_argument("--model", choices=("base", "chat"), help="which of the two (default: the chat model where there is one)")
+        dtypes = ("float32", "bfloat16", *(["float16"] if kind == "gguf" else []))
+        p.add_argument("--dtype", choices=dtypes, help="of the weights (default: as they were trained)")
+        if kind != "hf":
+            p.add_argument("--drop-heads", action="store_true", help="leave out what hangs beside the trunk: the text stays the same")
+        p.add_argument("--name", help="the model's name on its card (default: the folder's)")
+        p.add_argument("--licence", metavar="ID", help="under which it may be used, as the Hub spells it: apache-2.0 (default: not stated)")
+        p.add_argument("--wait", action="store_true", help="wait for another command on this workspace to end")
+
+    text = "what a model's shape costs, and a fresh model of it"
+    p = commands.add_parser("model", help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
+    p.set_defaults(parser=p)
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    p = command("show", "parameters, FLOPs and memory of a shape, and whether it fits; without one, all named shapes", actions, False)
+    p.add_argument("shape", nargs="?", metavar="PRESET", help="a preset, the folder of a saved model, or a config.json")
+    _shape(p)
+    p.add_argument("--context", type=_positive, metavar="N", help="tokens of context in use (default: max_seq_len)")
+    p.add_argument("--rows", type=_positive, default=1, metavar="N", help="rows of a micro-batch, and conversations at once (default: 1)")
+    p.add_argument("--length", type=_positive, metavar="N", help="tokens of a training row (default: max_seq_len, at most 4096)")
+    p.add_argument("--gpu", type=float, default=16.0, metavar="GB", help="memory it should fit on, in GB (default: 16)")
+    p = command("init", "build a shape with fresh weights, the same bits for the same seed", actions, False)
+    p.add_argument("shape", metavar="PRESET", help="a preset, or a config.json")
+    _shape(p)
+    p.add_argument("-o", "--output", type=Path, metavar="OUT", help="a new or empty folder (default: ./PRESET-seedN)")
+    p.add_argument("--seed", type=_count, default=17, metavar="N", help="another seed gives other weights (default: 17)")
+    p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the file; bfloat16 halves it (default: float32)")
     return root
+
+
+def _shape(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--set", action="append", default=[], dest="sets", metavar="FIELD=V", help="another value of one field; may be repeated")
 
 
 def _settings(p: argparse.ArgumentParser) -> None:
@@ -161,9 +202,14 @@ def _settings(p: argparse.ArgumentParser) -> None:
 def _sampling(p: argparse.ArgumentParser) -> None:
     p.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest token (default: 0.8)")
     p.add_argument("--top-p", type=float, default=0.95, metavar="P", help="sample among the likeliest tokens that sum to P (default: 0.95)")
+    p.add_argument("--top-k", type=_count, default=0, metavar="K", help="sample among the K likeliest tokens; 0 among all (default: 0)")
+    p.add_argument("--min-p", type=float, default=0.0, metavar="P", help="only tokens at least P times as likely as the best (default: 0)")
     p.add_argument("--max-tokens", type=_positive, default=200, metavar="N", help="at most N new tokens (default: 200)")
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
     p.add_argument("--repetition-penalty", type=float, default=1.1, metavar="R", help="above 1 makes repeating less likely (default: 1.1)")
+    p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
+    text = "draft tokens with the model's own heads and check them at once; auto: where it has them (default: auto)"
+    p.add_argument("--speculative", default="auto", choices=("auto", "on", "off"), help=text)
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the model runs (default: auto)")
 
 

@@ -1,6 +1,6 @@
 """`athanor export KIND`: what a workspace made, as a folder that stands alone.
 
-Each kind is a module of its own; here is what they share. A folder is written under a temporary name beside its place, its
+Each kind has its module; here is what they share. A folder is written under a temporary name beside its place, its
 files are hashed and flushed, `record.json` comes last and one rename makes it exist: a kill leaves nothing that looks
 finished, and the next export to the same place sweeps what it left. The workspace remembers where its exports went
 (`exports` in workspace.json), before the first byte is written, so that what is forgotten can be taken out of them.
@@ -25,7 +25,8 @@ from corpus.outcome import Misuse
 from corpus.store import RECORD, halves, read_record, sealed, write_file
 from corpus.workspace import Workspace
 
-KINDS = {"corpus": "flows.export_corpus"}  # kind -> the module whose `export` does it
+MODELS = ("hf", "qwen3", "llama", "gguf")
+KINDS = {"corpus": "flows.export_corpus", **dict.fromkeys(MODELS, "flows.export_model")}  # kind -> the module whose `export` does it
 FORMAT = 1
 
 
