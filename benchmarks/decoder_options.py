@@ -170,4 +170,4 @@ def turns(
         found = terms(model, ids, targets, None, which)
         return weighted(found, TermWeights(), 1.0, shape.mtp_kind == "shared")
 
-    yield from stepping(model, compiled(loss) if mode == "compiled" else loss, begun, device, seconds)
+    yield from stepping(model, compiled(loss) if mode == "compiled" else loss, torch.Tensor.backward, begun, device, seconds)

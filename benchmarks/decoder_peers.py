@@ -11,6 +11,7 @@ chunks of 128 tokens, ours is `Decoder.loss`. All mean over the same targets.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Peer:
     model: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
     greedy: Callable[[list[list[int]], int], list[list[int]]]
+    backward: Callable[[Tensor], None] = Tensor.backward
 
     def gradient_norm(self) -> float:
         """Over all parameters; how they are cut into matrices does not matter."""
@@ -92,14 +94,17 @@ def build(who: str, config: DecoderConfig, state: dict[str, Tensor], dtype: str,
 def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str) -> Peer:
     from model.decoder import Decoder
     from model.generation import Sampling, generate
+    from model.inference import prepare
 
     model = Decoder(config, torch.float32 if dtype == "float32" else torch.bfloat16)
     model.load_state_dict(state)
     if dtype == "bfloat16":
         _cast_parameters(model)
 
+    ready = functools.cache(lambda: prepare(model))  # as `athanor chat` does, when it first generates
+
     def greedy(prompts: list[list[int]], new: int) -> list[list[int]]:
-        return generate(model, prompts, Sampling(max_tokens=new, temperature=0.0))
+        return generate(ready(), prompts, Sampling(max_tokens=new, temperature=0.0))
 
     return Peer(model, model.loss, greedy)
 

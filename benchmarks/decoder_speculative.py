@@ -125,6 +125,7 @@ def turns(
     from model.config import DecoderConfig
     from model.decoder import Decoder
     from model.generation import Sampling, Speculation, generate
+    from model.inference import prepare
     from train.loop import Regime, train
     from train.numerics import resolve
 
@@ -139,8 +140,8 @@ def turns(
         done = train(model, Text(Path(folder) / "tokens.npy"), regime, numerics, Path(scratch), checkpoint_every=10**9)
     yield {"updates": done.steps, "loss": done.loss}
 
-    model.eval()
     model.dtype = getattr(torch, dtype)
+    model = prepare(model)
     sampling = Sampling(max_tokens=new, temperature=0.0)
     for batch in batches:  # warm
         generate(model, facts["prompts"][:batch], sampling, speculative=True)

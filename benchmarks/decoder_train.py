@@ -125,16 +125,18 @@ def turns(
     peer = build(who, shape, state, _own(who, device) if dtype == "own" else dtype, device)
     del state
     compute = _own_loss(who, peer, device) if dtype == "own" else compiled(peer.loss) if mode == "compiled" else peer.loss
-    yield from stepping(peer.model, lambda: compute(ids, targets), begun, device, seconds)
+    yield from stepping(peer.model, lambda: compute(ids, targets), peer.backward, begun, device, seconds)
 
 
-def stepping(model: Any, compute: Callable[[], Any], begun: float, device: str, seconds: float) -> Iterator[dict[str, Any]]:
+def stepping(
+    model: Any, compute: Callable[[], Any], backward: Callable[[Any], None], begun: float, device: str, seconds: float
+) -> Iterator[dict[str, Any]]:
     """Steps of a training: the loss and how long it took since `begun` until two were done, then turns."""
 
     def step() -> float:
         model.zero_grad(set_to_none=True)
         value = compute()
-        value.backward()
+        backward(value)
         return float(value.item())
 
     memory = Memory(device)
@@ -182,4 +184,5 @@ def _own_loss(who: str, peer: Any, device: str) -> Callable[..., Any]:
 
     fabric = Fabric(accelerator=device.split(":")[0], devices=1, precision="bf16-mixed")
     model = fabric.setup(torch.compile(peer.model))
+    peer.backward = fabric.backward
     return lambda ids, targets: chunked_cross_entropy(model(ids), targets)

@@ -51,7 +51,7 @@ def _descent(logits: Tensor, targets: Tensor, scale: float, softcap: float) -> t
     z = torch.log_softmax(z, -1)
     losses = -z.gather(1, targets)
     if torch.compiler.is_compiling():
-        slopes = z.exp() - (torch.arange(z.shape[1], device=z.device) == targets)
+        slopes = z.exp() - (torch.arange(z.shape[1], device=z.device) == targets).to(z.dtype)
     else:
         slopes = z.exp_().scatter_add_(1, targets, torch.full_like(losses, -1))
     return losses, logits.copy_(slopes if steepness is None else slopes * steepness)
@@ -95,5 +95,5 @@ def _wide(x: Tensor) -> Tensor:
 def _chunks(tokens: int, vocabulary: int) -> list[slice]:
     """Equal parts of so many tokens: CHUNK logits each, but not fewer than 64 tokens nor more than 8192."""
     most = max(64, min(8192, CHUNK // vocabulary))
-    size = -(-tokens // max(1, -(-tokens // most)))
+    size = -(-tokens // -(-tokens // most)) if tokens else 1
     return [slice(at, at + size) for at in range(0, tokens, size)]

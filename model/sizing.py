@@ -12,8 +12,8 @@ Training holds weights, gradients and optimizer states, so many bytes a paramete
 A block keeps 4d + 3(Hq + Hk)dh + 3f numbers a token: what goes into both norms and out of them; queries and keys before the
 norm and after the rotation, values, what attention gives; gate, up and their product.
 
-Limits: these are fused kernels (torch.compile; attention without a matrix of scores); eager, norms keep fp32 copies, about
-twice as much. Extra heads run one after another, each with its backward pass. Temporaries of the update are left out: they
+Limits: these are fused kernels (torch.compile; attention without a matrix of scores); eager keeps up to
+a third more. Extra heads run one after another, each with its backward pass. Temporaries of the update are left out: they
 come when the activations are gone. A cache grows in powers of two, up to twice what its tokens fill. GB are 10^9 bytes: a card
 sold as 16 GB has 16 GiB, and the 7% between pay for the driver's context and for fragmentation.
 """
@@ -29,7 +29,7 @@ from model.config import DecoderConfig
 
 GB = 10**9
 BF16 = 2
-LOGITS = 1 << 24  # alive at a time
+LOGITS = 1 << 25  # logits of a chunk (loss.py)
 MOST = 1 << 40  # where the search for what fits ends
 
 

@@ -43,6 +43,7 @@ class EvaluateConfig:
 
 def build(config: EvaluateConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str, Any]:
     """Score, compare, sample, write."""
+    from model.inference import prepare
     from model.state import load
     from packer.bpe import Tokenizer
     from packer.rows import Documents
@@ -61,7 +62,7 @@ def build(config: EvaluateConfig, inputs: Inputs, folder: Path, job: Job) -> dic
         model = load(inputs.artifacts[name].path, numerics.device, getattr(torch, numerics.dtype))
         if len(held_out):
             evaluation["bpb"][name] = _model_bpb(model, held_out, languages, config.stride, job, number, len(names))
-        samples += _samples(config, name, model, tokenizer)
+        samples += _samples(config, name, prepare(model), tokenizer)
     if config.ngram_order and len(held_out):
         job.progress(len(names), len(names) + 1, f"n-gram of order {config.ngram_order}")
         train = Documents(inputs.views["pack"], "train")

@@ -88,11 +88,11 @@ EAGER = {
 
 
 @pytest.mark.parametrize("name", EAGER)
-def test_a_block_that_is_not_compiled_keeps_about_twice_what_is_said(name):
+def test_a_block_that_is_not_compiled_keeps_little_more_than_is_said(name):
     tokens, c = 520, SMALL.replace(**EAGER[name])  # more tokens than attention writes out
     copies = 2 * (counts.attention(c) + counts.ffn(c))  # the weights in bf16
     added = _saved(c.replace(n_layer=2), tokens) - _saved(c, tokens) - copies
-    assert 1.5 < added / (2 * tokens * sizing.block_activations(c, 0)) < 2.1
+    assert 1.0 < added / (2 * tokens * sizing.block_activations(c, 0)) < 1.35
 
 
 def _saved(c: DecoderConfig, tokens: int) -> int:
@@ -119,7 +119,7 @@ def test_checkpointing_keeps_one_vector_a_token_for_each_run():
 @pytest.mark.parametrize("name", PRESETS)
 def test_chunks_of_the_loss_are_those_of_the_loss(name):
     c = preset(name)
-    assert sizing.chunk(c.vocab_size) == next(iter(_chunks(1 << 30, c.vocab_size))).stop
+    assert 0.99 * sizing.chunk(c.vocab_size) <= _chunks(1 << 20, c.vocab_size)[0].stop <= sizing.chunk(c.vocab_size)
 
 
 @given(name=st.sampled_from(list(PRESETS)), gigabytes=st.floats(0.01, 2000), checkpointed=st.booleans(), which=st.integers(0, 4))
