@@ -75,8 +75,9 @@ class Packed:
             column = pa.chunked_array([pa.array(tokens, pa.list_(pa.uint32()))])
             hashes, vocabulary = (pa.chunked_array([pa.array([value] * len(ids))]) for value in (tokenizer.hash, tokenizer.vocab_size))
             offsets = write_shard(part, column, hashes, vocabulary, sizes)
+            none_held = {name: pa.array([0] * len(ids), pa.int64()) for name in ("held_tokens", "held_bytes")}
             pq.write_table(
-                pa.table({"id": ids, "offset": offsets, "n_tokens": pa.array([len(t) for t in tokens]), "n_bytes": sizes}),
+                pa.table({"id": ids, "offset": offsets, "n_tokens": pa.array([len(t) for t in tokens]), "n_bytes": sizes, **none_held}),
                 part / "rows.parquet",
             )
 
