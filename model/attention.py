@@ -39,7 +39,7 @@ class Step:
     cache: KVCache | None = None
     embedded: Tensor | None = None  # [B, T, Hk*dh], the shared value embedding
     first: list[Tensor] = field(default_factory=list)  # the first layer's values
-    turn: tuple[Tensor, Tensor, Tensor] | None = None  # the rope as `inference.py` wants it
+    turn: tuple[Tensor, Tensor] | None = None  # the rope as `inference.py` wants it
 
 
 class Gate(nn.Module):

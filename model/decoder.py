@@ -174,7 +174,8 @@ class Decoder(nn.Module):
     @property
     def table(self) -> Tensor:
         """The head's rows that are tokens, [V, d]: padding rows never get probability."""
-        return (self.embedding if self.head is None else self.head).weight[: self.config.vocab_size]
+        weight, tokens = (self.embedding if self.head is None else self.head).weight, self.config.vocab_size
+        return weight if len(weight) == tokens else weight[:tokens]
 
     @property
     def logit_scale(self) -> float:

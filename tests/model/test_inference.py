@@ -7,7 +7,8 @@ import torch
 
 from model.cache import KVCache
 from model.generation import Sampling, generate
-from model.inference import prepare
+from model.inference import Rounded, prepare
+from model.layers import Linear
 from model.state import fingerprint
 from tests.model.options import OPTIONS, awake, ids, shape
 
@@ -34,7 +35,12 @@ def test_the_copy_computes_what_the_model_does_whatever_is_on(option):
 def test_in_bf16_the_copy_differs_by_rounding_and_holds_no_wider_matrix(option, rows):
     model, x = awake(shape(option), dtype=torch.bfloat16), ids(rows, 8)
     ready = prepare(model)
-    assert {t.dtype for t in ready.parameters() if t.dim() > 1 and t.shape[0] > 8} == {torch.bfloat16}
+    held = [
+        *ready.parameters(),
+        *(m.weight for m in ready.modules() if isinstance(m, Linear | Rounded)),
+        ready.blocks[0].attention.joined.matrix,
+    ]
+    assert {t.dtype for t in held if t.dim() > 1 and t.shape[0] > 8} == {torch.bfloat16}
     cache = KVCache(model.config, rows, torch.bfloat16, "cpu", model.looping)
     found = torch.cat([ready(part, cache=cache) for part in x.split(1, 1)], 1)
     assert float((found - model(x)).abs().mean()) < 0.03 * float(model(x).abs().mean()) + 0.02
