@@ -47,8 +47,8 @@ def prepare(model: Decoder) -> Decoder:
                 setattr(module, name, JoinedSwiGLU(child))
         if isinstance(module, Attention):
             module.joined = JoinedHeads(module)
-    ready.head = Linear(0, 0)  # the embedding keeps its rows, the head has them packed
-    ready.head.weight = nn.Parameter(model.table.to(model.dtype))
+    table, ready.head = ready.table, Linear(0, 0)  # an embedding's rows are read one by one, a head's may be packed
+    ready.head.weight = nn.Parameter(table)
     for name, module in ready.named_modules():
         if isinstance(module, (Linear, Rounded)) and role(f"{name}.weight") != "vector":
             weight = module.weight
