@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -211,22 +210,13 @@ def _built(c: DecoderConfig, out: Path, seed: int, dtype: str, facts: dict[str, 
     """The folder, whole or not at all; its fingerprint and its bytes."""
     import torch
 
-    from corpus.store import halves
     from model.decoder import Decoder
+    from model.folders import fresh
     from model.state import save
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary, _ = halves(out)
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        mark = save(Decoder(c).init_weights(seed).to(getattr(torch, dtype)), temporary, **facts)
-        for file in temporary.iterdir():
-            with file.open("rb") as f:
-                os.fsync(f.fileno())
-        size = sum(f.stat().st_size for f in temporary.iterdir())
-        os.rename(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with fresh(out) as made:
+        mark = save(Decoder(c).init_weights(seed).to(getattr(torch, dtype)), made, **facts)
+        size = sum(f.stat().st_size for f in made.iterdir())
     return mark, size
 
 

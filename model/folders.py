@@ -31,6 +31,9 @@ def fresh(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as f:
+                os.fsync(f.fileno())
         if folder.exists():
             folder.rmdir()
         os.rename(temporary, folder)

@@ -4,7 +4,7 @@ Training holds weights, gradients and optimizer states, so many bytes a paramete
 
     kept       2 rows T (runs block + 2d)        numbers that wait for the backward pass; with every block checkpointed
                2 rows T (runs d + 2d)            only its input
-    then       the larger of what the loss needs (a chunk of n = 2^24 / V positions; the table's gradient) and what one block does
+    then       the larger of what the loss needs (a chunk of n = 2^25 / V positions; the table's gradient) and what one block does
     loss       12 n V + 8 V d + 2 rows T (d + head)    logits in fp32 and bf16, two chunks of them; `head`: what one extra head keeps
     block      2 rows T (2d + ffn, + block)      its gradients, and its numbers once more where they are recomputed
     cache      2 Hk dh 2 min(context, window)    keys and values, for each layer as often as it runs

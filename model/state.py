@@ -1,4 +1,4 @@
-"""A decoder on disk: `model.safetensors` and `config.json`, which carries the shape, the fingerprint and what is known of it.
+"""A decoder on disk: its tensors (`folders.py`) and `config.json`, which carries the shape, the fingerprint and what is known of it.
 
 A folder whose tensors are not the ones that were saved is refused. Loading is strict: every tensor by name and shape. Fields
 of the config can be overridden where the tensors still fit; where they do not, the sentence says which and why. Only heads
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.config import DecoderConfig
 from model.decoder import Decoder
-from model.folders import read_tensors
+from model.folders import read_tensors, write_tensors
 
 HEADS = {"mtp_k": "mtp.", "decision_classes": "decision.", "chart_encoder": "chart."}  # field -> its tensors
 
@@ -62,13 +62,10 @@ def described(model: Decoder) -> dict[str, Any]:
 
 
 def write(model: nn.Module, folder: Path, about: Mapping[str, Any]) -> str:
-    """The two files of any model; returns the fingerprint, which config.json holds too."""
-    from safetensors.torch import save_file
-
+    """The tensors and config.json of any model; returns the fingerprint, which config.json holds too."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", {"format": "pt"})
-    about = {**about, "model_state_sha256": fingerprint(state)}
+    write_tensors(model.state_dict().items(), folder)
+    about = {**about, "model_state_sha256": fingerprint(model)}
     (folder / "config.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", "utf-8")
     return about["model_state_sha256"]
 

@@ -37,11 +37,6 @@ class TermWeights:
     calibration: float = 0.2
 
 
-def objective(model: Decoder, inputs: Tensor, targets: Tensor, weights: Tensor | None, documents: Tensor | None) -> Tensor:
-    """Cross-entropy in nats, averaged over the targets that count, weighted."""
-    return model.loss(inputs, targets, weights, documents)
-
-
 def terms(
     model: Decoder,
     inputs: Tensor,

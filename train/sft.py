@@ -63,7 +63,6 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
     from train.conversations import conversation_rows
     from train.loop import Regime, train
     from train.numerics import resolve
-    from train.objective import objective
 
     tokenizer = Tokenizer.load(inputs.artifacts["tokenizer"].path)
     conversations, broken = encoded_conversations(inputs.views["split"], "train", tokenizer)
@@ -90,7 +89,7 @@ def build(config: SftConfig, inputs: Inputs, folder: Path, job: Job) -> dict[str
         for at in range(0, len(val.inputs), rows):
             batch = val[torch.arange(at, min(at + rows, len(val.inputs)))].to(numerics.device)
             counted = int((batch.targets != -100).sum())
-            total += float(objective(model, batch.inputs, batch.targets, batch.weights, batch.documents)) * counted
+            total += float(model.loss(batch.inputs, batch.targets, batch.weights, batch.documents)) * counted
             targets += counted
         return {"val_loss": total / targets} if targets else {}
 

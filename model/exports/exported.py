@@ -38,12 +38,11 @@ from model import folders
 from model.config import DecoderConfig
 from model.decoder import Decoder
 from model.exports import card, modeling
-from model.exports.native import NEEDED, special_ids
+from model.exports.native import NEEDED, TOKENIZER, special_ids, stops
 from model.state import described, fingerprint
 
 MODELING = "modeling_athanor.py"
 CLASSES = {"AutoConfig": "AthanorConfig", "AutoModelForCausalLM": "AthanorForCausalLM"}
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 SAMPLING = {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -73,8 +72,7 @@ def export_transformers(
     config = {**standard(c, own, ids), **described(model), "model_state_sha256": fingerprint(state), "params": c.param_count()}
     config |= {"tokenizer_sha256": _digest(tokenizer / TOKENIZER[0])} if tokenizer is not None else {}
     config |= {"versions": _versions(), **about}
-    stops = sorted({ids[name] for name in ("bos", "eos") if name in ids})  # a text ends where the next one begins
-    generation = {**sampling, "bos_token_id": ids.get("bos"), "eos_token_id": stops or None, "pad_token_id": ids.get("pad")}
+    generation = {**sampling, "bos_token_id": ids.get("bos"), "eos_token_id": stops(ids), "pad_token_id": ids.get("pad")}
     with folders.fresh(folder) as made:
         folders.write_tensors(state.items(), made, limit=shard_bytes)
         (made / MODELING).write_text(modeling.modeling_source(), "utf-8")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from model.config import DecoderConfig
 from model.decoder import Decoder
-from model.folders import fresh, tensor_files, write_json, write_tensors
+from model.folders import LIMIT, fresh, tensor_files, write_json, write_tensors
 
 CLASSES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 QK_NORM = {"qwen3": "affine", "llama": "none"}
@@ -42,6 +42,7 @@ NEEDED = {"vocab_size": "vocab_size", "d_model": "hidden_size", "d_ff": "interme
 NEEDED |= {"n_head": "num_attention_heads", "max_seq_len": "max_position_embeddings", "norm_eps": "rms_norm_eps"}
 ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "quantization_config": None, "partial_rotary_factor": 1.0}
 ONLY |= {"rope_parameters.rope_type": "default", "rope_parameters.partial_rotary_factor": 1.0}  # where they are given
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -52,7 +53,7 @@ def export_native(
     dtype: torch.dtype | None = None,
     tokenizer: Path | None = None,
     drop_heads: bool = False,
-    shard_bytes: int = 5 * 10**9,
+    shard_bytes: int = LIMIT,
 ) -> list[str]:
     """Write `folder` as transformers reads it; what was left out comes back, in words.
 
@@ -67,12 +68,11 @@ def export_native(
         raise ValueError(f"native folders hold float32 or bfloat16, not {str(own).removeprefix('torch.')}")
     ids = {} if tokenizer is None else special_ids(tokenizer, model.config.vocab_size)
     described = native_config(model.config, kind, own, ids)
-    stops = sorted({ids[name] for name in ("bos", "eos") if name in ids})  # a text ends where the next one begins
-    generation = {f"{name}_token_id": described[f"{name}_token_id"] for name in ("bos", "pad")} | {"eos_token_id": stops or None}
+    generation = {f"{name}_token_id": described[f"{name}_token_id"] for name in ("bos", "pad")} | {"eos_token_id": stops(ids)}
     with fresh(folder) as inside:
         write_tensors(weights(model), inside, own, shard_bytes)
         if tokenizer is not None:
-            for name in ("tokenizer.json", "tokenizer_config.json"):
+            for name in TOKENIZER:
                 shutil.copyfile(tokenizer / name, inside / name)
         write_json(inside / "generation_config.json", generation)
         write_json(inside / "config.json", described)
@@ -237,6 +237,11 @@ def special_ids(folder: Path, vocab_size: int) -> dict[str, int]:
     if count > vocab_size:
         raise ValueError(f"the tokenizer in {folder} has {count} tokens, the model {vocab_size}")
     return {role: added[roles[f"{role}_token"]] for role in ("bos", "eos", "pad") if roles.get(f"{role}_token") in added}
+
+
+def stops(ids: dict[str, int]) -> list[int] | None:
+    """The tokens that end a text, among them the one the next text begins with."""
+    return sorted({ids[name] for name in ("bos", "eos") if name in ids}) or None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from model.decoder import Decoder
 from train.batch import Batch, TableSource
 from train.loop import Regime, train
 from train.numerics import resolve
-from train.objective import objective
 
 CONFIG = DecoderConfig(vocab_size=40, d_model=32, n_layer=2, n_head=2, d_ff=64, max_seq_len=16)
 EAGER = resolve("cpu", "float32", "off", 0)
@@ -33,13 +32,13 @@ def test_the_loss_counts_weighted_targets_only():
     model, batch = Decoder(CONFIG).init_weights(0), rows(2)
     targets = batch.targets.clone()
     targets[0] = -100
-    assert objective(model, batch.inputs, targets, None, None).item() == pytest.approx(
-        objective(model, batch.inputs[1:], batch.targets[1:], None, None).item(), rel=1e-5
+    assert model.loss(batch.inputs, targets, None, None).item() == pytest.approx(
+        model.loss(batch.inputs[1:], batch.targets[1:], None, None).item(), rel=1e-5
     )
     weights = torch.ones(2, 16)
     weights[0] = 0
-    assert objective(model, batch.inputs, batch.targets, weights, None).item() == pytest.approx(
-        objective(model, batch.inputs, targets, None, None).item(), rel=1e-5
+    assert model.loss(batch.inputs, batch.targets, weights, None).item() == pytest.approx(
+        model.loss(batch.inputs, targets, None, None).item(), rel=1e-5
     )
 
 

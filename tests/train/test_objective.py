@@ -10,7 +10,7 @@ from model.config import DecoderConfig
 from model.decoder import Decoder
 from model.loss import IGNORED
 from train.decision import Decisions
-from train.objective import TermWeights, amounts, objective, router_stats, terms, weighted
+from train.objective import TermWeights, amounts, router_stats, terms, weighted
 
 SHAPE = DecoderConfig(vocab_size=50, d_model=16, n_layer=2, n_head=2, d_ff=24, max_seq_len=32, bos_id=1)
 ROUTED = SHAPE.replace(ffn_kind="routed_lowrank_swiglu", ffn_rank=4)
@@ -46,7 +46,7 @@ def test_the_loss_is_the_cross_entropy_whatever_other_terms_there_are():
     model = awake(mtp_k=3, decision_classes=2)
     found = terms(model, x, y, None, None, decisions=Decisions(torch.tensor([0, 1, 1])))
     assert found["loss"].item() == pytest.approx(F.cross_entropy(model(x).flatten(0, 1), y.flatten()).item(), rel=1e-5)
-    assert found["loss"].item() == pytest.approx(objective(model, x, y, None, None).item(), rel=1e-6)
+    assert found["loss"].item() == pytest.approx(model.loss(x, y, None, None).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "deepseek", "shared"])
