@@ -18,6 +18,7 @@ from torch import Tensor
 from model.config import DecoderConfig
 
 SPARE = 16  # tokens of a ring beyond its window: a call of so many needs no copy, and so many can be cut back
+FEW = SPARE + 1  # new tokens of a row that can take their places before any of them is read
 
 
 @dataclass
@@ -82,10 +83,28 @@ class KVCache:
             raise ValueError("append needs begin() first, with as many tokens")
         if tuple(k.shape) != expected or tuple(v.shape) != expected or k.dtype != self.dtype or v.dtype != self.dtype:
             raise ValueError(f"the cache takes {expected} {self.dtype}, not {tuple(k.shape)} {k.dtype} and {tuple(v.shape)} {v.dtype}")
-        ring = _power(window + SPARE) if window else 0
+        ring = self.ring(window)
+        self._make_room(slot, step, ring)
         whole = not ring or step.longest + T <= ring
-        every = self._grown(slot, step, k, v, ring) if whole else self._ringed(slot, step, k, v, ring)
+        every = self._grown(slot, step, k, v) if whole else self._ringed(slot, step, k, v, ring)
         return every if step.longest else (k, v, None)
+
+    def ring(self, window: int) -> int:
+        """Places of a layer that sees so many tokens: position p lies at p modulo that. 0: it lies at p."""
+        return _power(window + SPARE) if window else 0
+
+    @property
+    def few(self) -> bool:
+        """Whether the announced tokens are all real and at most FEW a row."""
+        return self._step is not None and isinstance(self._step.real, int) and self._step.T <= FEW
+
+    def reserve(self) -> Tensor:
+        """Room for the announced tokens in every slot, for who writes them there without `append`; returns their positions [B, T]."""
+        step = self._step
+        assert step is not None
+        for slot, window in enumerate(self.windows):
+            self._make_room(slot, step, self.ring(window))
+        return step.positions
 
     def advance(self) -> None:
         """The announced tokens are in: the real ones count."""
@@ -123,11 +142,14 @@ class KVCache:
     def _empty(self, capacity: int) -> Tensor:
         return torch.zeros(self.rows, self.heads, capacity, self.d_head, dtype=self.dtype, device=self.device)
 
-    def _grown(self, slot: int, step: _Step, k: Tensor, v: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _make_room(self, slot: int, step: _Step, ring: int) -> None:
+        end = min(step.longest + step.T, ring) if ring else step.longest + step.T
+        self.keys[slot], self.values[slot] = (_roomy(t, end, 2, ring) for t in (self.keys[slot], self.values[slot]))
+
+    def _grown(self, slot: int, step: _Step, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Position p lies at p."""
         end, window = step.longest + step.T, self.windows[slot]
-        keys = self.keys[slot] = _roomy(self.keys[slot], end, 2, most)
-        values = self.values[slot] = _roomy(self.values[slot], end, 2, most)
+        keys, values = self.keys[slot], self.values[slot]
         self._write(keys, k, step, step.longest, None)
         self._write(values, v, step, step.longest, None)
         if window not in self._masks and step.longest:
@@ -138,15 +160,14 @@ class KVCache:
     def _ringed(self, slot: int, step: _Step, k: Tensor, v: Tensor, ring: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Position p lies at p mod ring. A few tokens take the place of old ones that no query of theirs sees any more; for more of
         them attention reads the ring as it was and the new ones behind it."""
-        keys, values = _roomy(self.keys[slot], ring, 2, ring), _roomy(self.values[slot], ring, 2, ring)
-        window, few = self.windows[slot], step.T <= SPARE + 1
+        keys, values = self.keys[slot], self.values[slot]
+        window, few = self.windows[slot], step.T <= FEW
         if window not in self._masks and step.longest:
             held = _held(step.before + step.T if few else step.before, ring)
             self._masks[window] = _visible(held if few else torch.cat((held, step.positions), 1), step.positions, window)
         if few:
             self._write(keys, k, step, step.longest % ring, ring)
             self._write(values, v, step, step.longest % ring, ring)
-            self.keys[slot], self.values[slot] = keys, values
             return keys, values, self._masks[window]
         every = torch.cat((keys, k), 2), torch.cat((values, v), 2), self._masks.get(window)
         wanted = _held(step.before + step.real, ring)

@@ -182,9 +182,13 @@ class Decoder(nn.Module):
         """What the head's products are multiplied with: 1, or muP's share."""
         return self.config.logit_multiplier / self.config.width_ratio
 
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Normed states [..., d] times the head's rows, [..., V] in fp32."""
+        return product(hidden, self.table).float()
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed states [..., d] -> logits [..., V] in fp32."""
-        logits = product(hidden, self.table).float()
+        logits = self.scores(hidden)
         logits = logits * self.logit_scale if self.logit_scale != 1 else logits
         cap = self.config.logit_softcap
         return cap * torch.tanh(logits / cap) if cap else logits

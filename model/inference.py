@@ -1,9 +1,10 @@
 """A decoder made ready for writing text: the same function, fewer and cheaper operations.
 
-`prepare` gives a copy whose matrices are in the dtype of the activations (masters would be cast at every token), whose ternary
-matrices are rounded once, whose matrices that read the same input are one (queries, keys and values; gate and up), and whose
-queries and keys are normed and turned together. At small widths it is the number of operations that a token costs. In bf16 on a
-CPU the matrices are in oneDNN's own blocks, which else it would make at every product: prompts and batches a quarter faster.
+`prepare` gives a copy whose matrices are in the dtype of the activations (masters would be cast at every token) and whose ternary
+matrices are rounded once. Plain layers on a CPU compute tokens behind a prompt by one call of compiled code (`decode.py`). Where that
+is not to be had, matrices that read the same input are joined (queries, keys and values; gate and up) and queries and keys are normed
+and turned together: at small widths it is the number of operations that a token costs. In bf16 on a CPU the matrices are then in
+oneDNN's own blocks, which else it would make at every product: prompts and batches a quarter faster.
 
 Limits: what is not changed is shared with the model, what is changed is not, so the copy is made anew after training. It cannot
 be trained, saved or moved. Sums are added up in another order: results differ in the last bits.
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from model import fused
 from model.attention import Attention, Step
+from model.cache import FEW
+from model.decode import FewTokens, head_gains
 from model.decoder import Decoder
 from model.ffn import SwiGLU, swiglu
 from model.layers import Linear, RMSNorm, product
@@ -24,11 +27,30 @@ from model.schema import role
 from model.ternary import TernaryLinear, quantize_activations, ternary
 
 
+class Ready(Decoder):
+    """What `prepare` gives. `few` computes the tokens behind a prompt; None: the modules do."""
+
+    few: FewTokens | None = None
+
+    def _through(self, x: Tensor, step: Step) -> Tensor:
+        if self.few is None or step.cache is None or not self.few.fits(step):
+            return super()._through(x, step)
+        return self.few.through(x, step.cache)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        if self.few is None or hidden.shape[-2] > FEW:
+            return super().scores(hidden)
+        return self.few.linear(hidden, self.table)
+
+
 @torch.no_grad()
-def prepare(model: Decoder) -> Decoder:
-    """A copy for inference, in eval mode and without gradients, on the model's device. Vectors and routers keep their dtype."""
+def prepare(model: Decoder, compiled: bool = True) -> Ready:
+    """A copy for inference, in eval mode and without gradients, on the model's device. Vectors and routers keep their dtype.
+
+    compiled: by compiled code where the shape and the machine are such (`decode.py`).
+    """
     with torch.device("meta"):
-        ready = Decoder(model.config, model.dtype)
+        ready = Ready(model.config, model.dtype)
     state = dict(model.state_dict())
     for name, module in model.named_modules():
         if isinstance(module, TernaryLinear):
@@ -37,16 +59,26 @@ def prepare(model: Decoder) -> Decoder:
         state[name] = state[name] if role(name) == "vector" else state[name].to(model.dtype)
     ready.load_state_dict(state, assign=True)
     ready.rope, ready.looping, ready.attention_path = model.rope, model.looping, model.attention_path
+    ready.few = FewTokens.of(ready) if compiled else None
+    if ready.few is None:
+        _join(ready)
+    else:
+        ready.norm = Norm(ready.norm, model.embedding.weight.device)
+    return ready.eval().requires_grad_(False)
+
+
+def _join(ready: Ready) -> None:
+    """Every module by one that takes fewer operations, every matrix as `product` reads it fastest."""
     for module in list(ready.modules()):
+        if isinstance(module, Attention):
+            module.joined = JoinedHeads(module)
         for name, child in list(module.named_children()):
             if isinstance(child, TernaryLinear):
                 setattr(module, name, Rounded(child))
             elif isinstance(child, RMSNorm):
-                setattr(module, name, Norm(child, model.embedding.weight.device))
+                setattr(module, name, Norm(child, ready.embedding.weight.device))
             elif isinstance(child, SwiGLU):
                 setattr(module, name, JoinedSwiGLU(child))
-        if isinstance(module, Attention):
-            module.joined = JoinedHeads(module)
     table, ready.head = ready.table, Linear(0, 0)  # an embedding's rows are read one by one, a head's may be packed
     ready.head.weight = nn.Parameter(table)
     for name, module in ready.named_modules():
@@ -54,7 +86,6 @@ def prepare(model: Decoder) -> Decoder:
             weight = module.weight
             del module.weight
             module.weight = packed(weight)
-    return ready.eval().requires_grad_(False)
 
 
 def packed(weight: Tensor) -> Tensor:
@@ -113,14 +144,11 @@ class JoinedHeads(nn.Module):
     def __init__(self, a: Attention) -> None:
         super().__init__()
         self.n_head, self.turned, self.d_head = a.n_head, a.n_head + a.n_kv_head, a.d_head
-        self.activations = isinstance(a.q, Rounded) and a.q.activations
+        self.activations = isinstance(a.q, TernaryLinear) and a.q.activations
         self.matrix = packed(torch.cat([part.weight for part in (a.q, a.k, a.v)]))
-        gains = torch.ones(self.turned, a.d_head, device=self.matrix.device)
-        for norm, part in ((a.q_norm, gains[: a.n_head]), (a.k_norm, gains[a.n_head :])):
-            part *= 1 if norm is None else norm.gain
-        gains[: a.n_head] *= 1 if a.gain is None else a.gain[:, None]  # a factor of a head passes through the rotation
-        self.register_buffer("gains", gains, persistent=False)
-        self.norm, self.plain = a.q_norm, a.q_norm is None and a.gain is None
+        self.norm = None if a.q_norm is None else Norm(a.q_norm, a.o.weight.device)
+        self.plain = a.q_norm is None and a.gain is None
+        self.register_buffer("gains", head_gains(a) * (1 if self.norm is None else a.d_head**0.5), persistent=False)
         del a.q, a.k, a.v, a.q_norm, a.k_norm, a.gain
 
     def forward(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:

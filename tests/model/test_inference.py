@@ -13,12 +13,13 @@ from model.state import fingerprint
 from tests.model.options import OPTIONS, awake, ids, shape
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("option", OPTIONS)
 @torch.no_grad()
-def test_the_copy_computes_what_the_model_does_whatever_is_on(option):
+def test_the_copy_computes_what_the_model_does_whatever_is_on(option, compiled):
     model, x = awake(shape(option)), ids(3)
     before = fingerprint(model)
-    ready = prepare(model)
+    ready = prepare(model, compiled)
     h, again = model.trunk(x), ready.trunk(x)
     assert torch.allclose(model.logits(model.norm(h)), ready.logits(ready.norm(again)), atol=1e-4)
     for one, other in zip(model.ahead(h, x), ready.ahead(again, x), strict=True):
@@ -31,15 +32,13 @@ def test_the_copy_computes_what_the_model_does_whatever_is_on(option):
 
 @pytest.mark.parametrize("option", ["plain", "everything", "ternary", "mtp"])
 @pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("compiled", [True, False])
 @torch.no_grad()
-def test_in_bf16_the_copy_differs_by_rounding_and_holds_no_wider_matrix(option, rows):
+def test_in_bf16_the_copy_differs_by_rounding_and_holds_no_wider_matrix(option, rows, compiled):
     model, x = awake(shape(option), dtype=torch.bfloat16), ids(rows, 8)
-    ready = prepare(model)
-    held = [
-        *ready.parameters(),
-        *(m.weight for m in ready.modules() if isinstance(m, Linear | Rounded)),
-        ready.blocks[0].attention.joined.matrix,
-    ]
+    ready = prepare(model, compiled)
+    joined = [block.attention.joined.matrix for block in ready.blocks if block.attention.joined is not None]
+    held = [*ready.parameters(), *(m.weight for m in ready.modules() if isinstance(m, Linear | Rounded)), *joined]
     assert {t.dtype for t in held if t.dim() > 1 and t.shape[0] > 8} == {torch.bfloat16}
     cache = KVCache(model.config, rows, torch.bfloat16, "cpu", model.looping)
     found = torch.cat([ready(part, cache=cache) for part in x.split(1, 1)], 1)

@@ -1,0 +1,453 @@
+/* The decoder's layers for a few tokens at once: what `Decoder._through` computes, in one call.
+
+     x += o(attention(norm(x)));  x += down(ffn(norm(x)))     for every run of every layer
+
+   A forward of few tokens reads each weight once and does little else; what it costs beside that is the code that runs between two
+   products. Here that is a barrier. Weights, cache and what a product reads are fp32 or bfloat16; sums and everything else are fp32.
+
+   Every sum is added up in an order that depends on the shape alone, neither on how many tokens there are nor on the threads: a token's
+   result is the same, to the bit, whatever is computed beside it.
+
+   Limits: plain layers (`decode.py` says which); products are not blocked for caches, so long prompts are read elsewhere. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __AMX_BF16__
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+#ifdef __AVX512F__
+enum { LANES = 16 };
+#else
+enum { LANES = 8 };
+#endif
+enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+INLINE float wide(float w) { return w; }
+INLINE float wide(bfloat16 w) {
+  const uint32_t bits = (uint32_t)w.bits << 16;
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+INLINE void narrow(float x, float *to) { *to = x; }
+INLINE void narrow(float x, bfloat16 *to) { /* to the nearest, ties to even */
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  to->bits = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+INLINE vec load(const float *x) {
+  vec v;
+  memcpy(&v, x, sizeof v);
+  return v;
+}
+INLINE vec load(const bfloat16 *w) {
+  typedef uint16_t packed __attribute__((vector_size(2 * LANES)));
+  packed bits;
+  memcpy(&bits, w, sizeof bits);
+  return (vec)(__builtin_convertvector(bits, ivec) << 16);
+}
+INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
+
+INLINE float total(vec v) { /* by halves, in registers */
+  typedef float half __attribute__((vector_size(2 * LANES)));
+  typedef float quarter __attribute__((vector_size(LANES)));
+  half h[2];
+  quarter q[2];
+  memcpy(h, &v, sizeof v);
+  h[0] += h[1];
+  memcpy(q, h, sizeof h[0]);
+  q[0] += q[1];
+  return LANES == 16 ? (q[0][0] + q[0][2]) + (q[0][1] + q[0][LANES / 4 - 1]) : q[0][0] + q[0][1];
+}
+
+/* e^x by 2^n e^r, |r| <= ln(2)/2, to 2 units in the last place; x is held within -87 and 88. */
+INLINE vec exponential(vec x) {
+  const vec zero = {}, least = zero - 87.0f, most = zero + 88.0f;
+  x = x < least ? least : x > most ? most : x;
+  const float round = 12582912.0f; /* 1.5 * 2^23: what is added to it becomes an integer */
+  const vec n = (x * 1.44269504f + round) - round;
+  const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  return p * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
+}
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* out[o * TOKENS + t] = w[o] . x[t], rows of n. `ahead`: what lies behind these rows of w is fetched meanwhile. */
+template <int rows, int tokens, class W>
+INLINE void dots(const W *w, const W *x, int64_t n, bool ahead, float *out) {
+  vec sums[rows][tokens] = {};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    vec right[tokens];
+    for (int t = 0; t < tokens; t++) right[t] = load(x + t * n + i);
+    for (int o = 0; o < rows; o++) {
+      const vec left = load(w + o * n + i);
+      if (ahead) __builtin_prefetch(w + (o + rows) * n + i);
+      for (int t = 0; t < tokens; t++) sums[o][t] += left * right[t];
+    }
+  }
+  for (int o = 0; o < rows; o++)
+    for (int t = 0; t < tokens; t++) {
+      float sum = total(sums[o][t]);
+      for (int64_t j = i; j < n; j++) sum += wide(w[o * n + j]) * wide(x[t * n + j]);
+      out[o * TOKENS + t] = sum;
+    }
+}
+
+/* The same for up to TOKENS tokens, and then for up to ROWS rows too. */
+template <int rows, class W>
+INLINE void strip(const W *w, const W *x, int64_t n, int64_t tokens, bool ahead, float *out) {
+  int64_t t = 0;
+  if (tokens == 8) {
+    dots<rows, 8>(w, x, n, ahead, out);
+    return;
+  }
+  if (tokens & 4) dots<rows, 4>(w, x, n, ahead, out), t += 4;
+  if (tokens & 2) dots<rows, 2>(w, x + t * n, n, ahead && !t, out + t), t += 2;
+  if (tokens & 1) dots<rows, 1>(w, x + t * n, n, ahead && !t, out + t);
+}
+
+template <class W>
+static __attribute__((noinline)) void tile(const W *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
+  if (rows == ROWS)
+    strip<ROWS>(w, x, n, tokens, ahead, out);
+  else
+    for (int64_t o = 0; o < rows; o++) strip<1>(w + o * n, x, n, tokens, ahead, out + o * TOKENS);
+}
+
+/* How a product is cut into tiles, and how what it reads is laid out: token t's value i at `at`. */
+template <class W>
+struct Tiles {
+  enum { ROWS = ::ROWS, TOKENS = ::TOKENS };
+  static void begin(int64_t) {}
+  static void end() {}
+  INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return t * n + i; }
+  INLINE void product(const W *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
+    tile(w, x, n, rows, tokens, ahead, out);
+  }
+};
+
+#ifdef __AMX_BF16__
+/* Matrices of 16 rows by 32 values are multiplied by one instruction, with 16 tokens that lie side by side in pairs of values. */
+template <>
+struct Tiles<bfloat16> {
+  enum { ROWS = 16, TOKENS = 16, WIDTH = 32 };
+  /* A thread's registers: 0 sums, 1 and 2 a matrix and its tokens, 3 and 4 the same for what is left over of a row of n. */
+  static void configure(int64_t n, int64_t rows) {
+    struct {
+      uint8_t palette, start, none[14];
+      uint16_t bytes[16];
+      uint8_t rows[16];
+    } c = {};
+    const int rest = (int)(n % WIDTH);
+    c.palette = 1;
+    c.bytes[0] = c.bytes[1] = c.bytes[2] = c.bytes[4] = 64;
+    c.bytes[3] = (uint16_t)(rest ? 2 * rest : 4);
+    c.rows[0] = c.rows[1] = c.rows[3] = (uint8_t)rows;
+    c.rows[2] = WIDTH / 2;
+    c.rows[4] = (uint8_t)(rest ? rest / 2 : 1);
+    asm volatile("" ::"m"(c) : "memory");
+    _tile_loadconfig(&c);
+  }
+  static void begin(int64_t n) { configure(n, ROWS); }
+  static void end() { _tile_release(); }
+  INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return ((t / TOKENS * n + i / 2 * 2) * TOKENS) + t % TOKENS * 2 + i % 2; }
+  static void product(const bfloat16 *w, const bfloat16 *x, int64_t n, int64_t rows, int64_t, bool ahead, float *out) {
+    if (rows < ROWS) configure(n, rows);
+    _tile_zero(0);
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) {
+      if (ahead)
+        for (int o = 0; o < ROWS; o++) __builtin_prefetch(w + (ROWS + o) * n + i);
+      _tile_loadd(1, w + i, (size_t)n * sizeof *w);
+      _tile_loadd(2, x + i * TOKENS, TOKENS * 4);
+      _tile_dpbf16ps(0, 1, 2);
+    }
+    if (i < n) {
+      _tile_loadd(3, w + i, (size_t)n * sizeof *w);
+      _tile_loadd(4, x + i * TOKENS, TOKENS * 4);
+      _tile_dpbf16ps(0, 3, 4);
+    }
+    _tile_stored(0, out, TOKENS * 4);
+    if (rows < ROWS) configure(n, ROWS);
+  }
+};
+#endif
+
+/* 0 where the machine lets this process use what the code was made for. */
+extern "C" int allowed() {
+#ifdef __AMX_BF16__
+  return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */);
+#else
+  return 0;
+#endif
+}
+
+/* The same fields, in the same order, as the structures of decode.py. */
+struct Shape {
+  int64_t d, heads, kv_heads, d_head, d_ff, half; /* half: pairs of a head that turn */
+  int64_t normed, positions, threads;             /* normed: queries and keys are; positions: length of the rope's table */
+  float eps, scale, softcap, branch, slope;       /* branch: factor of what joins the stream; slope: of a squared FFN */
+};
+
+template <class W>
+struct Layer {
+  const W *q, *k, *v, *o, *gate, *up, *down; /* [out, in]; without a gate the FFN is down(lrelu(up)^2) */
+  const float *attention_gain, *ffn_gain;    /* [d] */
+  const float *head_gain;                    /* [heads + kv_heads, d_head] */
+  W *keys, *values;                          /* [rows, kv_heads, capacity, d_head] */
+  int64_t capacity, window, ring;            /* window 0: all is seen; ring: position p lies at p mod ring, 0: at p */
+};
+
+/* The new tokens: where each lies in the cache, [n] each, and cos and sin of the positions, [2, positions, half]. */
+struct Places {
+  int64_t n;
+  const int64_t *row, *position;
+  const float *rope;
+};
+
+/* Everything down to `through` runs in all threads; each `omp for` ends with a barrier. */
+
+/* y[t, o] = w[o] . x[t], or y[t, o] += factor * w[o] . x[t]; rows of y lie y_row apart. */
+template <bool add, class W>
+static void product(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
+  typedef Tiles<W> T;
+  T::begin(ins);
+#pragma omp for schedule(static)
+  for (int64_t o = 0; o < outs; o += T::ROWS)
+    for (int64_t t = 0; t < n; t += T::TOKENS) {
+      const int64_t rows = least(T::ROWS, outs - o), tokens = least(T::TOKENS, n - t);
+      float found[T::ROWS * T::TOKENS];
+      T::product(w + o * ins, x + t * ins, ins, rows, tokens, !t, found);
+      for (int64_t i = 0; i < tokens; i++)
+        for (int64_t j = 0; j < rows; j++) {
+          float *to = y + (t + i) * y_row + o + j;
+          *to = add ? *to + factor * found[j * T::TOKENS + i] : found[j * T::TOKENS + i];
+        }
+    }
+}
+
+/* y [n, d_ff]: silu(gate x) * up x, or lrelu(up x)^2 */
+template <class W>
+static void feed(const Shape *s, const Layer<W> *l, const W *x, int64_t n, W *y) {
+  typedef Tiles<W> T;
+  enum { SPACE = (T::ROWS * T::TOKENS + LANES - 1) / LANES * LANES };
+  T::begin(s->d);
+#pragma omp for schedule(static)
+  for (int64_t o = 0; o < s->d_ff; o += T::ROWS)
+    for (int64_t t = 0; t < n; t += T::TOKENS) {
+      const int64_t rows = least(T::ROWS, s->d_ff - o), tokens = least(T::TOKENS, n - t);
+      float up[SPACE] = {}, gate[SPACE] = {};
+      T::product(l->up + o * s->d, x + t * s->d, s->d, rows, tokens, !t, up);
+      if (l->gate) T::product(l->gate + o * s->d, x + t * s->d, s->d, rows, tokens, !t, gate);
+      for (int i = 0; i < SPACE; i += LANES) {
+        vec u = load(up + i);
+        const vec g = load(gate + i), sloped = u * s->slope;
+        if (l->gate)
+          u *= g / (1.0f + exponential(-g));
+        else
+          u = u > 0.0f ? u * u : sloped * sloped;
+        store(up + i, u);
+      }
+      for (int64_t i = 0; i < tokens; i++)
+        for (int64_t j = 0; j < rows; j++) narrow(up[j * T::TOKENS + i], y + T::at(t + i, o + j, s->d_ff));
+    }
+}
+
+INLINE float norm_factor(const float *x, int64_t n, float eps) {
+  vec squares = {};
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) squares += load(x + i) * load(x + i);
+  float sum = total(squares);
+  for (; i < n; i++) sum += x[i] * x[i];
+  return 1 / sqrtf(sum / (float)n + eps);
+}
+
+template <class W>
+static void norms(const Shape *s, const float *x, const float *gain, int64_t n, W *y) {
+#pragma omp for schedule(static)
+  for (int64_t t = 0; t < n; t++) {
+    const float factor = norm_factor(x + t * s->d, s->d, s->eps);
+    for (int64_t i = 0; i < s->d; i++) narrow(x[t * s->d + i] * factor * gain[i], y + Tiles<W>::at(t, i, s->d));
+  }
+}
+
+template <class W>
+INLINE int64_t place(const Layer<W> *l, int64_t position) {
+  return l->ring ? position % l->ring : position;
+}
+
+/* Queries and keys are normed and turned; keys and values go into the cache. all [n, heads + 2 kv_heads, d_head], q [n, heads, d_head] */
+template <class W>
+static void turn(const Shape *s, const Layer<W> *l, const Places *p, float *all, W *q) {
+  const int64_t turned = s->heads + s->kv_heads, every = turned + s->kv_heads, dh = s->d_head, half = s->half;
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < p->n * every; i++) {
+    const int64_t t = i / every, h = i % every;
+    float *x = all + i * dh;
+    if (h < turned) {
+      const float factor = s->normed ? norm_factor(x, dh, s->eps) : 1, *gain = l->head_gain + h * dh;
+      for (int64_t j = 0; j < dh; j++) x[j] *= factor * gain[j];
+      const float *cos = p->rope + p->position[t] * half, *sin = cos + s->positions * half;
+      for (int64_t j = 0; j < half; j++) {
+        const float a = x[j], b = x[half + j];
+        x[j] = a * cos[j] - b * sin[j];
+        x[half + j] = b * cos[j] + a * sin[j];
+      }
+    }
+    const int64_t of = p->row[t] * s->kv_heads + (h < turned ? h - s->heads : h - turned);
+    W *cached = (h < turned ? l->keys : l->values) + (of * l->capacity + place(l, p->position[t])) * dh;
+    W *to = h < s->heads ? q + (t * s->heads + h) * dh : cached;
+    for (int64_t j = 0; j < dh; j++) narrow(x[j], to + j);
+  }
+}
+
+/* Up to TOKENS query heads of one key/value head over the keys they see, KEYS at a time, the softmax brought up to date behind each.
+   q and y [heads, d_head] */
+template <class W>
+static void attend_some(const Shape *s, const Layer<W> *l, const W *q, int64_t heads, int64_t base, int64_t last, float *y) {
+  const int64_t dh = s->d_head;
+  float most[TOKENS], sums[TOKENS] = {};
+  for (int h = 0; h < TOKENS; h++) most[h] = -INFINITY;
+  memset(y, 0, (size_t)(heads * dh) * sizeof *y);
+  int64_t count;
+  for (int64_t at = l->window && last >= l->window ? last - l->window + 1 : 0; at <= last; at += count) {
+    const int64_t from = place(l, at);
+    count = least(KEYS, last - at + 1);
+    if (l->ring) count = least(count, l->ring - from);
+    const W *keys = l->keys + base + from * dh, *values = l->values + base + from * dh;
+    float scores[TOKENS][KEYS], kept[TOKENS];
+    for (int64_t j = 0; j < count; j += ROWS) {
+      const int64_t rows = least(ROWS, count - j);
+      float found[ROWS * TOKENS];
+      tile(keys + j * dh, q, dh, rows, heads, true, found);
+      for (int64_t i = 0; i < rows; i++)
+        for (int64_t h = 0; h < heads; h++) scores[h][j + i] = found[i * TOKENS + h] * s->scale;
+    }
+    for (int64_t h = 0; h < heads; h++) {
+      float *score = scores[h], highest = most[h];
+      if (s->softcap)
+        for (int64_t j = 0; j < count; j++) score[j] = s->softcap * tanhf(score[j] / s->softcap);
+      for (int64_t j = 0; j < count; j++) highest = score[j] > highest ? score[j] : highest;
+      for (int64_t j = count; j < KEYS; j++) score[j] = -INFINITY; /* weighs e^-87 beside a sum of at least 1: nothing */
+      vec weights = {};
+      for (int j = 0; j < KEYS; j += LANES) {
+        const vec e = exponential(load(score + j) - highest);
+        store(score + j, e);
+        weights += e;
+      }
+      kept[h] = expf(most[h] - highest);
+      sums[h] = sums[h] * kept[h] + total(weights);
+      most[h] = highest;
+    }
+    int64_t k = 0;
+    for (; k + LANES <= dh; k += LANES) {
+      vec found[TOKENS];
+      for (int64_t h = 0; h < heads; h++) found[h] = load(y + h * dh + k) * kept[h];
+      for (int64_t j = 0; j < count; j++) {
+        const vec value = load(values + j * dh + k);
+        for (int64_t h = 0; h < heads; h++) found[h] += scores[h][j] * value;
+      }
+      for (int64_t h = 0; h < heads; h++) store(y + h * dh + k, found[h]);
+    }
+    for (; k < dh; k++)
+      for (int64_t h = 0; h < heads; h++) {
+        float found = y[h * dh + k] * kept[h];
+        for (int64_t j = 0; j < count; j++) found += scores[h][j] * wide(values[j * dh + k]);
+        y[h * dh + k] = found;
+      }
+  }
+  for (int64_t h = 0; h < heads; h++)
+    for (int64_t k = 0; k < dh; k++) y[h * dh + k] /= sums[h];
+}
+
+/* q [n, heads, d_head] -> y [n, heads * d_head]; all: room for as many floats */
+template <class W>
+static void attend(const Shape *s, const Layer<W> *l, const Places *p, const W *q, float *all, W *y) {
+  const int64_t dh = s->d_head, group = s->heads / s->kv_heads, parts = (group + TOKENS - 1) / TOKENS;
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < p->n * s->kv_heads * parts; i++) {
+    const int64_t t = i / parts / s->kv_heads, of = i / parts % s->kv_heads, first = of * group + i % parts * TOKENS;
+    const int64_t heads = least(TOKENS, (of + 1) * group - first), at = (t * s->heads + first) * dh;
+    attend_some(s, l, q + at, heads, (p->row[t] * s->kv_heads + of) * l->capacity * dh, p->position[t], all + at);
+    for (int64_t k = 0; k < heads * dh; k++) narrow(all[at + k], y + Tiles<W>::at(t, first * dh + k, s->heads * dh));
+  }
+}
+
+/* x [n, d]: each token's embedding, and then the stream behind the last layer. Returns 1 where there is no memory, else 0. */
+template <class W>
+static int through(const Shape *s, const Layer<W> *layers, int64_t runs, const Places *p, float *x) {
+  const int64_t n = p->n, q = s->heads * s->d_head, kv = s->kv_heads * s->d_head, every = q + 2 * kv;
+  const int64_t whole = (n + Tiles<W>::TOKENS - 1) / Tiles<W>::TOKENS * Tiles<W>::TOKENS; /* tokens of whole tiles */
+  float *all = (float *)malloc((size_t)(n * every) * sizeof(float) + (size_t)(n * q + whole * (s->d + q + s->d_ff)) * sizeof(W));
+  if (!all) return 1;
+  W *heads = (W *)(all + n * every), *normed = heads + n * q, *y = normed + whole * s->d, *inner = y + whole * q;
+#pragma omp parallel num_threads((int)s->threads)
+  {
+    for (int64_t run = 0; run < runs; run++) {
+      const Layer<W> *l = layers + run;
+      norms(s, x, l->attention_gain, n, normed);
+      product<false>(l->q, q, normed, s->d, n, all, every);
+      product<false>(l->k, kv, normed, s->d, n, all + q, every);
+      product<false>(l->v, kv, normed, s->d, n, all + q + kv, every);
+      turn(s, l, p, all, heads);
+      attend(s, l, p, heads, all, y);
+      product<true>(l->o, s->d, y, q, n, x, s->d, s->branch);
+      norms(s, x, l->ffn_gain, n, normed);
+      feed(s, l, normed, n, inner);
+      product<true>(l->down, s->d, inner, s->d_ff, n, x, s->d, s->branch);
+    }
+    Tiles<W>::end();
+  }
+  free(all);
+  return 0;
+}
+
+/* y [n, outs] = x [n, ins] w[outs, ins]^T */
+template <class W>
+static int linear(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {
+  const int64_t whole = (n + Tiles<W>::TOKENS - 1) / Tiles<W>::TOKENS * Tiles<W>::TOKENS;
+  W *laid = (W *)malloc((size_t)(whole * ins) * sizeof *laid);
+  if (!laid) return 1;
+  for (int64_t t = 0; t < n; t++)
+    for (int64_t i = 0; i < ins; i++) laid[Tiles<W>::at(t, i, ins)] = x[t * ins + i];
+#pragma omp parallel num_threads((int)threads)
+  {
+    product<false>(w, outs, laid, ins, n, y, outs);
+    Tiles<W>::end();
+  }
+  free(laid);
+  return 0;
+}
+
+#define DOOR(W)                                                                                                                \
+  extern "C" int through_##W(const Shape *s, const Layer<W> *layers, int64_t runs, const Places *p, float *x) {                \
+    return through(s, layers, runs, p, x);                                                                                     \
+  }                                                                                                                            \
+  extern "C" int linear_##W(const W *w, int64_t outs, const W *x,     int64_t ins, int64_t n, float *y, int64_t threads) {     \
+    return linear(w, outs, x, ins, n, y, threads);                                                                             \
+  }
+DOOR(float)
+DOOR(bfloat16)
