@@ -92,6 +92,7 @@ def build(who: str, config: DecoderConfig, state: dict[str, Tensor], dtype: str,
 
 
 def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str) -> Peer:
+    from model import tiles
     from model.decoder import Decoder
     from model.generation import Sampling, generate
     from model.inference import prepare
@@ -100,6 +101,8 @@ def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str) -> Peer:
     model.load_state_dict(state)
     if dtype == "bfloat16":
         _cast_parameters(model)
+    if dtype != "float32" and tiles.there():  # as train/loop.py does
+        tiles.attach(model)
 
     ready = functools.cache(lambda: prepare(model))  # as `athanor chat` does, when it first generates
 

@@ -35,15 +35,18 @@ class Voice:
     def load(cls, args: argparse.Namespace, stage: str) -> Voice:
         """The current model of a workspace: `stage` is 'pretrain' or 'sft'."""
         folders = _folders(args.workspace, stage)
+        import torch
+
         from model.generation import can_draft
         from model.inference import prepare
         from model.state import load
         from packer.bpe import Tokenizer
-        from train.numerics import default_device
+        from train.numerics import resolve
 
-        device = default_device() if args.device == "auto" else args.device
+        numerics = resolve(args.device, "auto", "off", 0)
         try:
-            voice = cls(prepare(load(folders[stage], device)), Tokenizer.load(folders["tokenizer"]), args)
+            model = load(folders[stage], numerics.device, getattr(torch, numerics.dtype))
+            voice = cls(prepare(model), Tokenizer.load(folders["tokenizer"]), args)
         except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
             if args.device not in ("auto", "cpu") and isinstance(error, RuntimeError):
                 raise Misuse(f"The device '{args.device}' cannot be used on this machine. Leave --device out.") from error

@@ -12,6 +12,7 @@ Limit: with a score softcap the weights are written out, O(T^2) memory, except o
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,7 @@ class Attention(nn.Module):
         embeds = c.value_embed if c.value_embed is not None and layer in c.value_embed.layers else None
         tabled = embeds is not None and embeds.kind == "table"
         self.joined: nn.Module | None = None  # instead of `heads`, in a copy for inference
+        self.whole: Callable[[Tensor, Tensor, Tensor, float], Tensor] | None = None  # `attend` in training
         self.value_scale = nn.Parameter(torch.empty(1)) if embeds is not None and not tabled else None
         self.value_table = Embedding(c.padded_vocab_size, c.n_kv_head * c.d_head) if tabled else None
         self.value_gate = nn.Parameter(torch.empty(c.n_kv_head, c.gate_window)) if tabled else None
@@ -98,7 +100,11 @@ class Attention(nn.Module):
         if step.cache is not None:
             keys, values, mask = step.cache.append(slot, k, v)
         whole = keys is k
-        y = attend(q, keys, values, step.sight.mask(self.window) if whole else mask, self.scale, self.softcap)
+        mask = step.sight.mask(self.window) if whole else mask
+        if self.whole is not None and whole and mask is None:
+            y = self.whole(q, k, v, self.scale)
+        else:
+            y = attend(q, keys, values, mask, self.scale, self.softcap)
         if self.exclusive:
             y = self.without_own(y, v)
         y = y.transpose(1, 2)

@@ -28,7 +28,7 @@ class Unavailable(Exception):
 
 @functools.cache
 def library(source: Path) -> ctypes.CDLL:
-    """The library of a source file, compiled if it is not in the cache yet (seconds).
+    """The library of a source file, compiled if it is not in the cache yet (seconds). Headers lie beside it.
 
     A function `allowed` must answer 0 where the machine lets the process use what the code was made for; where it does not, the
     code is made without matrix tiles. Raises Unavailable.
@@ -49,7 +49,9 @@ def library(source: Path) -> ctypes.CDLL:
 def _made(compiler: str, flags: tuple[str, ...], source: Path) -> Path:
     """The library's path in the cache. OSError where it cannot be written."""
     target = _run(compiler, *flags, "-dM", "-E", "-x", "c++", os.devnull)  # names the compiler's version and the processor's abilities
-    name = hashlib.sha256(b"\0".join((source.read_bytes(), " ".join(flags).encode(), target))).hexdigest()[:20]
+    sources = [source, *sorted(source.parent.glob("*.h"))]
+    parts = [*(path.read_bytes() for path in sources), " ".join(flags).encode(), target]
+    name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
     made = Path.home() / ".cache" / "athanor" / f"{source.stem}-{name}.so"
     if not made.is_file():
         made.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,79 +20,9 @@
 #include <unistd.h>
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
+#include "vectors.h"
 
-#ifdef __AVX512F__
-enum { LANES = 16 };
-#else
-enum { LANES = 8 };
-#endif
 enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-
-struct bfloat16 {
-  uint16_t bits;
-};
-
-INLINE float wide(float w) { return w; }
-INLINE float wide(bfloat16 w) {
-  const uint32_t bits = (uint32_t)w.bits << 16;
-  float x;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
-INLINE void narrow(float x, float *to) { *to = x; }
-INLINE void narrow(float x, bfloat16 *to) { /* to the nearest, ties to even */
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  to->bits = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-INLINE vec load(const float *x) {
-  vec v;
-  memcpy(&v, x, sizeof v);
-  return v;
-}
-INLINE vec load(const bfloat16 *w) {
-  typedef uint16_t packed __attribute__((vector_size(2 * LANES)));
-  packed bits;
-  memcpy(&bits, w, sizeof bits);
-  return (vec)(__builtin_convertvector(bits, ivec) << 16);
-}
-INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
-
-INLINE float total(vec v) { /* by halves, in registers */
-  typedef float half __attribute__((vector_size(2 * LANES)));
-  typedef float quarter __attribute__((vector_size(LANES)));
-  half h[2];
-  quarter q[2];
-  memcpy(h, &v, sizeof v);
-  h[0] += h[1];
-  memcpy(q, h, sizeof h[0]);
-  q[0] += q[1];
-  return LANES == 16 ? (q[0][0] + q[0][2]) + (q[0][1] + q[0][LANES / 4 - 1]) : q[0][0] + q[0][1];
-}
-
-/* e^x by 2^n e^r, |r| <= ln(2)/2, to 2 units in the last place; x is held within -87 and 88. */
-INLINE vec exponential(vec x) {
-  const vec zero = {}, least = zero - 87.0f, most = zero + 88.0f;
-  x = x < least ? least : x > most ? most : x;
-  const float round = 12582912.0f; /* 1.5 * 2^23: what is added to it becomes an integer */
-  const vec n = (x * 1.44269504f + round) - round;
-  const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  return p * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
-}
-
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* out[o * TOKENS + t] = w[o] . x[t], rows of n. `ahead`: what lies behind these rows of w is fetched meanwhile. */
 template <int rows, int tokens, class W>

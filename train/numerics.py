@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Numerics:
-    """One numerics class. `note` says why it is not the faster one, where that is so."""
+    """One numerics class. `note` says why it is not the faster one, where that is so; `tiles`: attention trains by `model/tiles.py`."""
 
     device: str
     dtype: str
@@ -32,14 +32,20 @@ class Numerics:
     compiled: bool
     threads: int
     note: str = ""
+    tiles: bool = False
 
     def record(self) -> dict[str, str | bool | int]:
         return asdict(self)
 
 
 def resolve(device: str, dtype: str, compile: str, flops: float) -> Numerics:
-    """Settle device ('auto', 'cpu', 'cuda'), dtype ('auto', 'bfloat16', 'float32') and compile ('auto', 'on', 'off')."""
+    """Settle device ('auto', 'cpu', 'cuda'), dtype ('auto', 'bfloat16', 'float32') and compile ('auto', 'on', 'off').
+
+    flops: of the training; 0: nothing is trained.
+    """
     import torch
+
+    from model import tiles
 
     if device in ("auto", ""):
         device = default_device()
@@ -57,7 +63,8 @@ def resolve(device: str, dtype: str, compile: str, flops: float) -> Numerics:
         note = "eager: there is no C++ compiler (about 1.5 x slower)"
     elif compile == "auto" and device == "cpu" and flops < WORTH_COMPILING:
         note = "eager: too short a run to earn back compilation"
-    return Numerics(device, dtype, torch.__version__, not note, torch.get_num_threads(), note)
+    tiled = flops > 0 and device == "cpu" and dtype == "bfloat16" and tiles.there()
+    return Numerics(device, dtype, torch.__version__, not note, torch.get_num_threads(), note, tiled)
 
 
 def default_device() -> str:
