@@ -14,36 +14,22 @@
 extern "C" int allowed() { return 1; }
 #else
 
-#include <immintrin.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "amx.h"
 #include "vectors.h"
 
 enum { EDGE = 64 };
 
 typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
 
-/* 0 where the system lets this process use the tiles. */
-extern "C" int allowed() { return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */); }
-
-static void configure() {
-  struct {
-    uint8_t palette, start, none[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-  } c = {};
-  c.palette = 1;
-  for (int i = 0; i < 8; i++) c.bytes[i] = 64, c.rows[i] = 16;
-  asm volatile("" ::"m"(c) : "memory");
-  _tile_loadconfig(&c);
-}
+extern "C" int allowed() { return ask_for_tiles(); }
 
 /* c [m, n] (+)= a [m, k] b, b as pairs of rows [k / 2, n, 2]; m, n and k are multiples of 32, the widths what a row takes in memory. */
 static void multiply(float *c, int64_t c_row, const bfloat16 *a, int64_t a_row, const bfloat16 *b, int64_t b_row, int64_t m, int64_t n, int64_t k,
                      bool add) {
+  settle();
   for (int64_t i = 0; i < m; i += 32)
     for (int64_t j = 0; j < n; j += 32) {
       float *at = c + i * c_row + j;
@@ -98,15 +84,16 @@ struct Space {
   bfloat16 *q_columns, *o_columns; /* queries and dO as pairs of values [d_head / 2, length, 2] */
   bfloat16 *q_rows, *o_rows;       /* and as pairs of tokens [length / 2, d_head, 2] */
   float *d_k, *d_v;                /* [length, d_head] */
+  float *d_q;                      /* [d_head, EDGE], of one block */
   float *sums, *shared;            /* L and D [length] */
 };
 
-static int64_t space_bytes(int64_t length, int64_t dh) { return length * dh * (7 * 2 + 2 * 4) + 2 * length * 4; }
+static int64_t space_bytes(int64_t length, int64_t dh) { return length * dh * (7 * 2 + 2 * 4) + dh * EDGE * 4 + 2 * length * 4; }
 
 static Space divided(char *memory, int64_t length, int64_t dh) {
   Space s;
   float *f = (float *)memory;
-  s.d_k = f, s.d_v = f + length * dh, s.sums = f + 2 * length * dh, s.shared = s.sums + length;
+  s.d_k = f, s.d_v = s.d_k + length * dh, s.d_q = s.d_v + length * dh, s.sums = s.d_q + dh * EDGE, s.shared = s.sums + length;
   bfloat16 *b = (bfloat16 *)(s.shared + length);
   bfloat16 **parts[] = {&s.k, &s.v, &s.k_turned, &s.q_columns, &s.o_columns, &s.q_rows, &s.o_rows};
   for (int i = 0; i < 7; i++) *parts[i] = b + i * length * dh;
@@ -198,11 +185,11 @@ static void weigh(const Task &t, const Space &s, int64_t key, int64_t query, con
   }
 }
 
+/* The part of one query head in the gradients. */
 static void queries_of(const Task &t, const Space &s, int64_t row, int64_t head, int64_t length) {
   const int64_t dh = t.d_head;
   alignas(64) float scores[EDGE * EDGE], slopes[EDGE * EDGE];
   alignas(64) bfloat16 p[EDGE * EDGE], ds[EDGE * EDGE], ds_pairs[EDGE * EDGE];
-  float *d_q = (float *)aligned_alloc(64, (size_t)(dh * EDGE) * 4); /* [d_head, EDGE] */
   for (int64_t query = 0; query < t.length; query += EDGE) {
     for (int64_t key = 0; key <= query; key += EDGE) {
       multiply(scores, EDGE, s.k + key * dh, dh, s.q_columns + 2 * query, 2 * length, EDGE, EDGE, dh, false);
@@ -210,12 +197,11 @@ static void queries_of(const Task &t, const Space &s, int64_t row, int64_t head,
       weigh(t, s, key, query, scores, slopes, p, ds, ds_pairs);
       multiply(s.d_v + key * dh, dh, p, EDGE, s.o_rows + query * dh, 2 * dh, EDGE, dh, EDGE, true);
       multiply(s.d_k + key * dh, dh, ds, EDGE, s.q_rows + query * dh, 2 * dh, EDGE, dh, EDGE, true);
-      multiply(d_q, EDGE, s.k_turned + key, length, ds_pairs, 2 * EDGE, dh, EDGE, EDGE, key > 0);
+      multiply(s.d_q, EDGE, s.k_turned + key, length, ds_pairs, 2 * EDGE, dh, EDGE, EDGE, key > 0);
     }
     for (int64_t i = query; i < least(query + EDGE, t.length); i++)
-      for (int64_t j = 0; j < dh; j++) narrow(d_q[j * EDGE + i - query], token(t.d_q, row, head, i) + j);
+      for (int64_t j = 0; j < dh; j++) narrow(s.d_q[j * EDGE + i - query], token(t.d_q, row, head, i) + j);
   }
-  free(d_q);
 }
 
 /* Returns 1 where there is no memory, else 0. */
@@ -229,7 +215,7 @@ extern "C" int backward(const Task *task) {
     char *memory = (char *)aligned_alloc(64, (size_t)bytes);
     failed = !memory;
     if (memory) memset(memory, 0, (size_t)bytes);
-    configure();
+    TileShapes().use();
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < t.rows * t.kv_heads; i++) {
       if (failed) continue;

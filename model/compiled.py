@@ -39,7 +39,7 @@ def library(source: Path) -> ctypes.CDLL:
     for without in ((), ("-mno-amx-bf16",)):
         try:
             code = ctypes.CDLL(str(_made(compiler, (*FLAGS, *without), source)))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # a RuntimeError: nobody's home
             raise Unavailable(f"what the compiler makes cannot be loaded or kept ({type(error).__name__})") from error
         if not code.allowed():
             return code

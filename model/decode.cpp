@@ -14,13 +14,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AMX_BF16__
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include "vectors.h"
+#ifdef __AMX_BF16__
+#include "amx.h"
+#endif
 
 enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
 
@@ -50,8 +48,8 @@ INLINE void dots(const W *w, const W *x, int64_t n, bool ahead, float *out) {
 template <int rows, class W>
 INLINE void strip(const W *w, const W *x, int64_t n, int64_t tokens, bool ahead, float *out) {
   int64_t t = 0;
-  if (tokens == 8) {
-    dots<rows, 8>(w, x, n, ahead, out);
+  if (tokens == TOKENS) {
+    dots<rows, TOKENS>(w, x, n, ahead, out);
     return;
   }
   if (tokens & 4) dots<rows, 4>(w, x, n, ahead, out), t += 4;
@@ -84,27 +82,20 @@ struct Tiles {
 template <>
 struct Tiles<bfloat16> {
   enum { ROWS = 16, TOKENS = 16, WIDTH = 32 };
-  /* A thread's registers: 0 sums, 1 and 2 a matrix and its tokens, 3 and 4 the same for what is left over of a row of n. */
+  /* Registers: 0 sums, 1 and 2 a matrix and its tokens, 3 and 4 the same for what is left over of a row of n (an even number). */
   static void configure(int64_t n, int64_t rows) {
-    struct {
-      uint8_t palette, start, none[14];
-      uint16_t bytes[16];
-      uint8_t rows[16];
-    } c = {};
-    const int rest = (int)(n % WIDTH);
-    c.palette = 1;
-    c.bytes[0] = c.bytes[1] = c.bytes[2] = c.bytes[4] = 64;
-    c.bytes[3] = (uint16_t)(rest ? 2 * rest : 4);
-    c.rows[0] = c.rows[1] = c.rows[3] = (uint8_t)rows;
-    c.rows[2] = WIDTH / 2;
-    c.rows[4] = (uint8_t)(rest ? rest / 2 : 1);
-    asm volatile("" ::"m"(c) : "memory");
-    _tile_loadconfig(&c);
+    TileShapes shapes;
+    const int64_t rest = n % WIDTH ? n % WIDTH : 2;
+    shapes.bytes[3] = (uint16_t)(2 * rest);
+    shapes.rows[0] = shapes.rows[1] = shapes.rows[3] = (uint8_t)rows;
+    shapes.rows[4] = (uint8_t)(rest / 2);
+    shapes.use();
   }
   static void begin(int64_t n) { configure(n, ROWS); }
   static void end() { _tile_release(); }
   INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return ((t / TOKENS * n + i / 2 * 2) * TOKENS) + t % TOKENS * 2 + i % 2; }
   static void product(const bfloat16 *w, const bfloat16 *x, int64_t n, int64_t rows, int64_t, bool ahead, float *out) {
+    settle();
     if (rows < ROWS) configure(n, rows);
     _tile_zero(0);
     int64_t i = 0;
@@ -129,7 +120,7 @@ struct Tiles<bfloat16> {
 /* 0 where the machine lets this process use what the code was made for. */
 extern "C" int allowed() {
 #ifdef __AMX_BF16__
-  return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */);
+  return ask_for_tiles();
 #else
   return 0;
 #endif

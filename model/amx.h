@@ -1,0 +1,26 @@
+/* Intel's matrix tiles: eight registers of up to 16 rows of 64 bytes, multiplied by one instruction. Only where the compiler has them. */
+
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The shapes of a thread's registers; at first all are as large as can be. */
+struct TileShapes {
+  uint8_t palette = 1, start = 0, none[14] = {};
+  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+
+  void use() const {
+    asm volatile("" ::"m"(*this) : "memory"); /* the instruction is not known to read all of it */
+    _tile_loadconfig(this);
+  }
+};
+
+/* What was written before is in memory when the tiles are loaded: some compilers do not know that loading reads it. */
+static inline void settle() { asm volatile("" ::: "memory"); }
+
+/* 0 where the system lets this process use them. */
+static inline int ask_for_tiles() { return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */); }
