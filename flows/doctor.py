@@ -160,7 +160,7 @@ def libraries(reading: ExtractConfig) -> Iterator[Check]:
 def _writing() -> Check:
     """How a model writes on the processor. Compiles what is missing, so that the first conversation need not (seconds)."""
     from model.compiled import Unavailable, library
-    from model.decode import SOURCE
+    from model.few_tokens import SOURCE
 
     try:
         library(SOURCE)

@@ -7,7 +7,7 @@ generation goes on; a repetition penalty looks as far back as the window does.
 With drafts (`speculative.py`) the model's own extra heads propose tokens and one forward checks them all: the same tokens
 when the most probable is taken, the same distribution when it is drawn, though from other random numbers. What is the same in
 exact arithmetic is the same here up to rounding: reading several tokens at once adds up in another order than one by one, but where
-compiled code does it (`decode.py`).
+compiled code does it (`few_tokens.py`).
 """
 
 from __future__ import annotations

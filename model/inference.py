@@ -1,7 +1,7 @@
 """A decoder made ready for writing text: the same function, fewer and cheaper operations.
 
 `prepare` gives a copy whose matrices are in the dtype of the activations (masters would be cast at every token) and whose ternary
-matrices are rounded once. Plain layers on a CPU compute tokens behind a prompt by one call of compiled code (`decode.py`). Where that
+matrices are rounded once. Plain layers on a CPU compute tokens behind a prompt by one call of compiled code (`few_tokens.py`). Where that
 is not to be had, matrices that read the same input are joined (queries, keys and values; gate and up) and queries and keys are normed
 and turned together: at small widths it is the number of operations that a token costs. In bf16 on a CPU the matrices are then in
 oneDNN's own blocks, which else it would make at every product: prompts and batches a quarter faster.
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from model import fused
 from model.attention import Attention, Step
 from model.cache import FEW
-from model.decode import FewTokens, head_gains
 from model.decoder import Decoder
+from model.few_tokens import FewTokens, head_gains
 from model.ffn import SwiGLU, swiglu
 from model.layers import Linear, RMSNorm, product
 from model.schema import role
@@ -47,7 +47,7 @@ class Ready(Decoder):
 def prepare(model: Decoder, compiled: bool = True) -> Ready:
     """A copy for inference, in eval mode and without gradients, on the model's device. Vectors and routers keep their dtype.
 
-    compiled: by compiled code where the shape and the machine are such (`decode.py`).
+    compiled: by compiled code where the shape and the machine are such (`few_tokens.py`).
     """
     with torch.device("meta"):
         ready = Ready(model.config, model.dtype)

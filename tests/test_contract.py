@@ -66,3 +66,8 @@ def test_help_takes_less_than_half_a_second_of_processor_time():
         return after.children_user + after.children_system - before.children_user - before.children_system
 
     assert min(once() for _ in range(3)) < 0.5
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    names = [f.name for f in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))  # pytest imports them by name: of two it would know one

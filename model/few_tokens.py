@@ -1,4 +1,4 @@
-"""The layers for a few new tokens behind what a cache holds, by one call of compiled code (`decode.cpp`).
+"""The layers for a few new tokens behind what a cache holds, by one call of compiled code (`few_tokens.cpp`).
 
 Written out in Python a token costs as much for the code between two products as for the products; here it costs what reading the
 weights once does. Weights are read where they are: nothing is copied, cast or packed. A token's result is the same, to the bit,
@@ -49,7 +49,7 @@ class _Places(ctypes.Structure):
 
 
 def plain(c: DecoderConfig) -> bool:
-    """Whether the layers of this shape are such as `decode.cpp` computes."""
+    """Whether the layers of this shape are such as `few_tokens.cpp` computes."""
     return (
         c.ffn_kind in ("swiglu", "relu2", "leakyrelu2")
         and not (c.ternary_attn or c.xsa_last_n or c.value_residual or c.branch_scale or c.backout)

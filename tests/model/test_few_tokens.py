@@ -10,7 +10,7 @@ import torch
 from model.cache import KVCache
 from model.compiled import COMPILERS, Unavailable, library
 from model.config import Loop
-from model.decode import SOURCE, plain
+from model.few_tokens import SOURCE, plain
 from model.generation import Sampling, generate
 from model.inference import prepare
 from model.presets import PRESETS, preset

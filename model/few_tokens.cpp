@@ -8,7 +8,7 @@
    Every sum is added up in an order that depends on the shape alone, neither on how many tokens there are nor on the threads: a token's
    result is the same, to the bit, whatever is computed beside it.
 
-   Limits: plain layers (`decode.py` says which); products are not blocked for caches, so long prompts are read elsewhere. */
+   Limits: plain layers (`few_tokens.py` says which); products are not blocked for caches, so long prompts are read elsewhere. */
 
 #include <math.h>
 #include <stdint.h>
@@ -126,7 +126,7 @@ extern "C" int allowed() {
 #endif
 }
 
-/* The same fields, in the same order, as the structures of decode.py. */
+/* The same fields, in the same order, as the structures of few_tokens.py. */
 struct Shape {
   int64_t d, heads, kv_heads, d_head, d_ff, half; /* half: pairs of a head that turn */
   int64_t normed, positions, threads;             /* normed: queries and keys are; positions: length of the rope's table */
