@@ -112,7 +112,7 @@ def machine(near: Path) -> Iterator[Check]:
         "C++ compiler",
         "ok" if compiler else "note",
         compiler or "none",
-        "" if compiler else "install one: training is up to twice as fast, writing up to four times",
+        "" if compiler else "install one: training is up to twice as fast, writing several times",
     )
 
 
@@ -165,7 +165,7 @@ def _writing() -> Check:
     try:
         library(SOURCE)
     except Unavailable as reason:
-        return Check("writing", "note", f"by Python's modules: {reason}", "a C++ compiler with OpenMP makes it two to four times faster")
+        return Check("writing", "note", f"by Python's modules: {reason}", "a C++ compiler with OpenMP makes it several times faster")
     return Check("writing", "ok", "by compiled code")
 
 
