@@ -23,6 +23,7 @@ from extractors.office import legacy
 from flows import tables
 from flows.cli import answer
 from flows.settings import configure, cores, keys
+from model.compiled import COMPILERS, Unavailable, library
 
 LIBRARIES = {  # distribution -> what it does here
     "pyarrow": "tables",
@@ -107,7 +108,7 @@ def machine(near: Path) -> Iterator[Check]:
     )
     if not os.access(folder, os.W_OK):
         yield Check("workspace", "bad", "cannot be written", "check its permissions, or choose another folder with -w")
-    compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), "")
+    compiler = next((c for c in COMPILERS if shutil.which(c)), "")
     yield Check(
         "C++ compiler",
         "ok" if compiler else "note",
@@ -159,7 +160,6 @@ def libraries(reading: ExtractConfig) -> Iterator[Check]:
 
 def _writing() -> Check:
     """How a model writes on the processor. Compiles what is missing, so that the first conversation need not (seconds)."""
-    from model.compiled import Unavailable, library
     from model.few_tokens import SOURCE
 
     try:

@@ -367,7 +367,7 @@ static int linear(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, 
   extern "C" int through_##W(const Shape *s, const Layer<W> *layers, int64_t runs, const Places *p, float *x) {                \
     return through(s, layers, runs, p, x);                                                                                     \
   }                                                                                                                            \
-  extern "C" int linear_##W(const W *w, int64_t outs, const W *x,     int64_t ins, int64_t n, float *y, int64_t threads) {     \
+  extern "C" int linear_##W(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {         \
     return linear(w, outs, x, ins, n, y, threads);                                                                             \
   }
 DOOR(float)

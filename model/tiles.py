@@ -61,7 +61,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """What comes out of the heads, and log sum exp of each one's scores, [B, Hq, T] fp32."""
     y, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, True, attn_mask=None, scale=scale)
-    return y.transpose(1, 2).contiguous().transpose(1, 2), sums  # laid out as q is: then it is copied
+    return y.transpose(1, 2).contiguous().transpose(1, 2), sums  # the kernel lays y out as q: a copy only where q is by heads
 
 
 @causal_attention.register_fake
