@@ -641,30 +641,32 @@ def crashing(config: Any, inputs: Inputs) -> Any:
     return one
 
 
-def test_only_the_poison_document_is_marked_with_the_limit_it_hit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("poison", "data", "limits", "reason"),
+    [  # one limit is near, the other too far for a slow machine to meet it first
+        ("slow.rtf", lambda: b"{\\rtf1 " + b"\\'e8" * 10_000_000 + b"}", {"deadline": 1.0}, "deadline"),
+        ("large.json", lambda: b'[{"a":[]}' + b',{"a":[]}' * 2_200_000 + b"]", {"memory": 400 << 20}, "memory"),
+        ("crash.txt", lambda: b"una libreria che cade", {}, "worker_died"),
+    ],
+    ids=["deadline", "memory", "worker"],
+)
+def test_only_the_poison_document_is_marked_with_the_limit_it_hit(
+    tmp_path: Path, poison: str, data: Callable[[], bytes], limits: dict[str, Any], reason: str
+) -> None:
     path = tmp_path / "all.zip"
-    poison = {
-        "slow.rtf": b"{\\rtf1 " + b"\\'e8" * 10_000_000 + b"}",
-        "large.json": b'[{"a":[]}' + b',{"a":[]}' * 2_200_000 + b"]",
-        "crash.txt": b"una libreria che cade",
-    }
     fine = {f"{n}.txt": f"{PROSE} {n}".encode() for n in range(9)}
-    members = dict(sorted({**fine, **poison}.items()))
+    members = dict(sorted({**fine, poison: data()}.items()))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
+        for name, content in members.items():
+            archive.writestr(name, content)
     path.write_bytes(out.getvalue())
     listed = ingest.measure(INGEST, Inputs())({"id": "", "path": str(path)})["members"]
     documents = [{"id": m["id"], "kind": m["kind"], "curated": False, "path": str(path), "inner": m["inner"]} for m in listed]
-    stage = dataclasses.replace(extract.STAGE, measure=crashing, config=dataclasses.replace(CONFIG, deadline=1.0, memory=400 << 20))
+    stage = dataclasses.replace(extract.STAGE, measure=crashing, config=dataclasses.replace(CONFIG, **limits))
     said = {d["inner"]: s for d, s in measure_all(stage, Inputs(), iter(documents), len(documents), 2)}
     assert {n: said[n][0] for n in fine} == dict.fromkeys(fine, "ok")
-    assert {n: said[n][:2] for n in poison} == {
-        "slow.rtf": ("circumstance", "deadline"),
-        "large.json": ("circumstance", "memory"),
-        "crash.txt": ("circumstance", "worker_died"),
-    }
+    assert said[poison][:2] == ("circumstance", reason)
 
 
 def test_a_file_that_goes_away_is_a_circumstance(tmp_path: Path) -> None:
