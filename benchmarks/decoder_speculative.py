@@ -1,9 +1,10 @@
-"""Drafts by the decoder's own extra heads: how many tokens a check gives, what that gains, and that no token changes.
+"""Drafts by the decoder's own extra heads and by its 8-bit sketch: how many tokens a check gives, what that gains, and that no token
+changes.
 
 For each kind of head a small decoder (d 256, 5 layers) trains from nothing for some minutes with K = 4 on the same text, by the
-trainer's own loop; then it continues held-out prompts greedily, plain and with drafts by turns. `length` is the mean number of tokens
-a check gives (1: no draft was ever right; 4: all were), `gain` the median time of a plain call over that of a drafted one, `same` the
-rows that are the same to the last token.
+trainer's own loop; then it continues held-out prompts, greedily or at a --temperature, without drafts and with them by turns. `length`
+is the mean number of tokens a check gives (1: no draft was ever right), `gain` the median time of a plain call over that of a drafted
+one, `same` the rows that are the same to the last token.
 
 The text is --corpus, a folder of `*_train.jsonl.gz` and `*_val.jsonl.gz` (rows with id and text), or, without it, sentences that this
 benchmark makes up from a few hundred invented words: that shows that drafting works, not what real text gives.
@@ -12,6 +13,7 @@ benchmark makes up from a few hundred invented words: that shows that drafting w
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import statistics
@@ -25,6 +27,7 @@ from decoder_worker import Contestant, Failed
 from decoder_worker import arguments as common
 
 K, LENGTH, ROWS = 4, 256, 16
+WAYS = ("heads", "sketch")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16], help="prompts at once")
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--new", type=int, default=128)
+    parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--dtype", default="float32", help="of the activations when it generates")
 
 
@@ -47,12 +51,13 @@ def run(given: argparse.Namespace) -> None:
     source = "made-up sentences" if given.corpus is None else "the corpus"
     print(f"speculative: {source}, {given.minutes:g} minutes each, {device}, {given.threads} threads, {given.dtype}, {given.turns} turns")
     print(
-        f"{'heads':12}{'updates':>9}{'loss':>8}{'batch':>7}{'plain/s':>9}{'drafted/s':>11}{'gain':>7}{'length':>8}{'same':>10}", flush=True
+        f"{'heads':12}{'updates':>9}{'loss':>8}{'batch':>7}{'by':>8}{'plain/s':>9}{'drafted/s':>11}{'gain':>7}{'length':>8}{'same':>10}",
+        flush=True,
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         packed(read(given.corpus) if given.corpus is not None else made_up(), given, folder)
-        asked = ("minutes", "compile", "batches", "new", "dtype")
+        asked = ("minutes", "compile", "batches", "new", "dtype", "temperature")
         for kind in given.kinds:
             task = {name: getattr(given, name) for name in asked} | {"folder": str(folder), "kind": kind, "device": device}
             contestant = Contestant("decoder_speculative:turns", given.threads, **task)
@@ -64,12 +69,12 @@ def run(given: argparse.Namespace) -> None:
                 continue
             finally:
                 contestant.close()
-            for batch in map(str, given.batches):
-                plain, drafted = (statistics.median(turn[batch][way] for turn in found) for way in ("plain", "drafted"))
-                tokens, last = int(batch) * given.new, found[-1][batch]
+            for batch, way in itertools.product(map(str, given.batches), WAYS):
+                plain, drafted = (statistics.median(turn[batch][w]["seconds"] for turn in found) for w in ("off", way))
+                tokens, last = int(batch) * given.new, found[-1][batch][way]
                 speeds = f"{tokens / plain:9,.0f}{tokens / drafted:11,.0f}{plain / drafted:7.2f}{last['length']:8.2f}"
                 same = f"{last['same']} of {batch}"
-                print(f"{kind:12}{trained['updates']:9,}{trained['loss']:8.3f}{batch:>7}{speeds}{same:>10}", flush=True)
+                print(f"{kind:12}{trained['updates']:9,}{trained['loss']:8.3f}{batch:>7}{way:>8}{speeds}{same:>10}", flush=True)
 
 
 def read(corpus: Path) -> dict[str, list[str]]:
@@ -117,9 +122,9 @@ def packed(texts: dict[str, list[str]], given: argparse.Namespace, folder: Path)
 
 
 def turns(
-    folder: str, kind: str, minutes: float, compile: str, batches: list[int], new: int, dtype: str, device: str
+    folder: str, kind: str, minutes: float, compile: str, batches: list[int], new: int, dtype: str, temperature: float, device: str
 ) -> Iterator[dict[str, Any]]:
-    """The job for one kind of head: trains, then every turn times both ways for every batch."""
+    """The job for one kind of head: trains, then every turn times all ways for every batch."""
     import torch
 
     from model.config import DecoderConfig
@@ -142,20 +147,20 @@ def turns(
 
     model.dtype = getattr(torch, dtype)
     model = prepare(model)
-    sampling = Sampling(max_tokens=new, temperature=0.0)
-    for batch in batches:  # warm
-        generate(model, facts["prompts"][:batch], sampling, speculative=True)
+    sampling = Sampling(max_tokens=new, temperature=temperature)
+    for batch, way in itertools.product(batches, WAYS):  # warm
+        generate(model, facts["prompts"][:batch], sampling, speculative=way)
     while True:
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for batch in batches:
-            prompts, stats = facts["prompts"][:batch], Speculation()
-            begun = time.perf_counter()
-            plain = generate(model, prompts, sampling)
-            between = time.perf_counter()
-            drafted = generate(model, prompts, sampling, speculative=True, stats=stats)
-            seconds = {"plain": between - begun, "drafted": time.perf_counter() - between}
-            same = sum(a == b for a, b in zip(plain, drafted, strict=True))
-            found[str(batch)] = {**seconds, "length": stats.mean_length, "same": same}
+            prompts, plain = facts["prompts"][:batch], []
+            found[str(batch)] = {}
+            for way in ("off", *WAYS):
+                stats, begun = Speculation(), time.perf_counter()
+                tokens = generate(model, prompts, sampling, speculative=way, stats=stats)
+                seconds, plain = time.perf_counter() - begun, plain or tokens
+                same = sum(a == b for a, b in zip(plain, tokens, strict=True))
+                found[str(batch)][way] = {"seconds": seconds, "length": stats.mean_length, "same": same}
         yield found
 
 

@@ -37,7 +37,7 @@ class Voice:
         folders = _folders(args.workspace, stage)
         import torch
 
-        from model.generation import can_draft
+        from model.generation import drafter
         from model.inference import prepare
         from model.state import load
         from packer.bpe import Tokenizer
@@ -53,8 +53,10 @@ class Voice:
             raise Stop(
                 f"The model of '{stage}' cannot be read: `athanor verify -w {args.workspace}` says what is wrong with it."
             ) from error
-        if args.speculative == "on" and not can_draft(voice.model.config):
-            raise Misuse("This model has no heads to draft with. Leave --speculative out.")
+        try:
+            drafter(voice.model, args.speculative)
+        except ValueError as error:
+            raise Misuse(f"Nothing can draft as --speculative says: {error}. Leave it out.") from error
         return voice
 
     def speak(self, prompt: Sequence[int], seed: int) -> Iterator[str]:
@@ -73,8 +75,7 @@ class Voice:
             stop=(t.bos, t.im_start, t.im_end, t.pad),
             stop_strings=tuple(a.stop),
         )
-        speculative = {"auto": None, "on": True, "off": False}[a.speculative]
-        return (pieces[0].text for pieces in stream(self.model, [prompt], sampling, t.decode, speculative) if pieces[0].text)
+        return (pieces[0].text for pieces in stream(self.model, [prompt], sampling, t.decode, a.speculative) if pieces[0].text)
 
     @property
     def window(self) -> int:

@@ -116,16 +116,23 @@ class KVCache:
 
     def cut(self, lengths: Tensor) -> None:
         """Rows back to `lengths` [B]; what was behind is forgotten. At most SPARE tokens where there are windows."""
-        self.lengths = torch.minimum(self.lengths, lengths.to(self.lengths))
-        self.longest = int(self.lengths.max())
-        self.even = bool((self.lengths == self.longest).all())
+        self._measure(torch.minimum(self.lengths, lengths.to(self.lengths)))
+
+    def put(self, rows: Tensor, other: KVCache) -> None:
+        """The rows [n] become those of another cache of the same decoder, which has n."""
+        for slot, window in enumerate(self.windows):
+            for mine, theirs in ((self.keys, other.keys[slot]), (self.values, other.values[slot])):
+                mine[slot] = _roomy(mine[slot], theirs.shape[2], 2, self.ring(window))
+                mine[slot][rows, :, : theirs.shape[2]] = theirs
+        self.ids = _roomy(self.ids, other.longest, 1)
+        self.ids[rows, : other.longest] = other.ids[:, : other.longest]
+        self._measure(self.lengths.index_copy(0, rows, other.lengths))
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
         self.keys, self.values = [k[rows] for k in self.keys], [v[rows] for v in self.values]
-        self.ids, self.lengths, self.rows = self.ids[rows], self.lengths[rows], len(rows)
-        self.longest = int(self.lengths.max()) if len(rows) else 0
-        self.even = bool((self.lengths == self.longest).all())
+        self.ids, self.rows = self.ids[rows], len(rows)
+        self._measure(self.lengths[rows])
 
     def previous(self, n: int) -> Tensor:
         """[B, n] the last ids of each row, -1 where there is none; call it before `begin`."""
@@ -138,6 +145,10 @@ class KVCache:
     def nbytes(self) -> int:
         """Bytes of keys and values."""
         return sum(t.nbytes for t in (*self.keys, *self.values))
+
+    def _measure(self, lengths: Tensor) -> None:
+        self.lengths, self.longest = lengths, int(lengths.max()) if len(lengths) else 0
+        self.even = bool((lengths == self.longest).all())
 
     def _empty(self, capacity: int) -> Tensor:
         return torch.zeros(self.rows, self.heads, capacity, self.d_head, dtype=self.dtype, device=self.device)

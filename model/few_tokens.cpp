@@ -3,7 +3,8 @@
      x += o(attention(norm(x)));  x += down(ffn(norm(x)))     for every run of every layer
 
    A forward of few tokens reads each weight once and does little else; what it costs beside that is the code that runs between two
-   products. Here that is a barrier. Weights, cache and what a product reads are fp32 or bfloat16; sums and everything else are fp32.
+   products. Here that is a barrier. Cache and what a product reads are fp32 or bfloat16 (W); weights (M) are too, or integers of 8 bits
+   with a factor for each row; sums and everything else are fp32.
 
    Every sum is added up in an order that depends on the shape alone, neither on how many tokens there are nor on the threads: a token's
    result is the same, to the bit, whatever is computed beside it.
@@ -23,8 +24,8 @@
 enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
 
 /* out[o * TOKENS + t] = w[o] . x[t], rows of n. `ahead`: what lies behind these rows of w is fetched meanwhile. */
-template <int rows, int tokens, class W>
-INLINE void dots(const W *w, const W *x, int64_t n, bool ahead, float *out) {
+template <int rows, int tokens, class M, class W>
+INLINE void dots(const M *w, const W *x, int64_t n, bool ahead, float *out) {
   vec sums[rows][tokens] = {};
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES) {
@@ -45,8 +46,8 @@ INLINE void dots(const W *w, const W *x, int64_t n, bool ahead, float *out) {
 }
 
 /* The same for up to TOKENS tokens, and then for up to ROWS rows too. */
-template <int rows, class W>
-INLINE void strip(const W *w, const W *x, int64_t n, int64_t tokens, bool ahead, float *out) {
+template <int rows, class M, class W>
+INLINE void strip(const M *w, const W *x, int64_t n, int64_t tokens, bool ahead, float *out) {
   int64_t t = 0;
   if (tokens == TOKENS) {
     dots<rows, TOKENS>(w, x, n, ahead, out);
@@ -57,8 +58,8 @@ INLINE void strip(const W *w, const W *x, int64_t n, int64_t tokens, bool ahead,
   if (tokens & 1) dots<rows, 1>(w, x + t * n, n, ahead && !t, out + t);
 }
 
-template <class W>
-static __attribute__((noinline)) void tile(const W *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
+template <class M, class W>
+static __attribute__((noinline)) void tile(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
   if (rows == ROWS)
     strip<ROWS>(w, x, n, tokens, ahead, out);
   else
@@ -66,13 +67,13 @@ static __attribute__((noinline)) void tile(const W *w, const W *x, int64_t n, in
 }
 
 /* How a product is cut into tiles, and how what it reads is laid out: token t's value i at `at`. */
-template <class W>
+template <class M, class W>
 struct Tiles {
   enum { ROWS = ::ROWS, TOKENS = ::TOKENS };
   static void begin(int64_t) {}
   static void end() {}
   INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return t * n + i; }
-  INLINE void product(const W *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
+  INLINE void product(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
     tile(w, x, n, rows, tokens, ahead, out);
   }
 };
@@ -80,7 +81,7 @@ struct Tiles {
 #ifdef __AMX_BF16__
 /* Matrices of 16 rows by 32 values are multiplied by one instruction, with 16 tokens that lie side by side in pairs of values. */
 template <>
-struct Tiles<bfloat16> {
+struct Tiles<bfloat16, bfloat16> {
   enum { ROWS = 16, TOKENS = 16, WIDTH = 32 };
   /* Registers: 0 sums, 1 and 2 a matrix and its tokens, 3 and 4 the same for what is left over of a row of n (an even number). */
   static void configure(int64_t n, int64_t rows) {
@@ -133,9 +134,15 @@ struct Shape {
   float eps, scale, softcap, branch, slope;       /* branch: factor of what joins the stream; slope: of a squared FFN */
 };
 
-template <class W>
+template <class M>
+struct Matrix { /* [out, in] */
+  const M *w;
+  const float *factor; /* [out] of each row; none: 1 */
+};
+
+template <class M, class W>
 struct Layer {
-  const W *q, *k, *v, *o, *gate, *up, *down; /* [out, in]; without a gate the FFN is down(lrelu(up)^2) */
+  Matrix<M> q, k, v, o, gate, up, down;      /* without a gate the FFN is down(lrelu(up)^2) */
   const float *attention_gain, *ffn_gain;    /* [d] */
   const float *head_gain;                    /* [heads + kv_heads, d_head] */
   W *keys, *values;                          /* [rows, kv_heads, capacity, d_head] */
@@ -151,29 +158,39 @@ struct Places {
 
 /* Everything down to `through` runs in all threads; each `omp for` ends with a barrier. */
 
-/* y[t, o] = w[o] . x[t], or y[t, o] += factor * w[o] . x[t]; rows of y lie y_row apart. */
-template <bool add, class W>
-static void product(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
-  typedef Tiles<W> T;
+/* out[j * TOKENS + i] = (row o + j of m) . (token t + i of x), rows of n */
+template <class M, class W>
+INLINE void found(Matrix<M> m, int64_t o, const W *x, int64_t t, int64_t n, int64_t rows, int64_t tokens, float *out) {
+  typedef Tiles<M, W> T;
+  T::product(m.w + o * n, x + t * n, n, rows, tokens, !t, out);
+  if (m.factor)
+    for (int64_t j = 0; j < rows; j++)
+      for (int64_t i = 0; i < tokens; i++) out[j * T::TOKENS + i] *= m.factor[o + j];
+}
+
+/* y[t, o] = m[o] . x[t], or y[t, o] += factor * m[o] . x[t]; rows of y lie y_row apart. */
+template <bool add, class M, class W>
+static void product(Matrix<M> m, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
+  typedef Tiles<M, W> T;
   T::begin(ins);
 #pragma omp for schedule(static)
   for (int64_t o = 0; o < outs; o += T::ROWS)
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, outs - o), tokens = least(T::TOKENS, n - t);
-      float found[T::ROWS * T::TOKENS];
-      T::product(w + o * ins, x + t * ins, ins, rows, tokens, !t, found);
+      float sums[T::ROWS * T::TOKENS];
+      found(m, o, x, t, ins, rows, tokens, sums);
       for (int64_t i = 0; i < tokens; i++)
         for (int64_t j = 0; j < rows; j++) {
           float *to = y + (t + i) * y_row + o + j;
-          *to = add ? *to + factor * found[j * T::TOKENS + i] : found[j * T::TOKENS + i];
+          *to = add ? *to + factor * sums[j * T::TOKENS + i] : sums[j * T::TOKENS + i];
         }
     }
 }
 
 /* y [n, d_ff]: silu(gate x) * up x, or lrelu(up x)^2 */
-template <class W>
-static void feed(const Shape *s, const Layer<W> *l, const W *x, int64_t n, W *y) {
-  typedef Tiles<W> T;
+template <class M, class W>
+static void feed(const Shape *s, const Layer<M, W> *l, const W *x, int64_t n, W *y) {
+  typedef Tiles<M, W> T;
   enum { SPACE = (T::ROWS * T::TOKENS + LANES - 1) / LANES * LANES };
   T::begin(s->d);
 #pragma omp for schedule(static)
@@ -181,12 +198,12 @@ static void feed(const Shape *s, const Layer<W> *l, const W *x, int64_t n, W *y)
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, s->d_ff - o), tokens = least(T::TOKENS, n - t);
       float up[SPACE] = {}, gate[SPACE] = {};
-      T::product(l->up + o * s->d, x + t * s->d, s->d, rows, tokens, !t, up);
-      if (l->gate) T::product(l->gate + o * s->d, x + t * s->d, s->d, rows, tokens, !t, gate);
+      found(l->up, o, x, t, s->d, rows, tokens, up);
+      if (l->gate.w) found(l->gate, o, x, t, s->d, rows, tokens, gate);
       for (int i = 0; i < SPACE; i += LANES) {
         vec u = load(up + i);
         const vec g = load(gate + i), sloped = u * s->slope;
-        if (l->gate)
+        if (l->gate.w)
           u *= g / (1.0f + exponential(-g));
         else
           u = u > 0.0f ? u * u : sloped * sloped;
@@ -206,23 +223,23 @@ INLINE float norm_factor(const float *x, int64_t n, float eps) {
   return 1 / sqrtf(sum / (float)n + eps);
 }
 
-template <class W>
+template <class M, class W>
 static void norms(const Shape *s, const float *x, const float *gain, int64_t n, W *y) {
 #pragma omp for schedule(static)
   for (int64_t t = 0; t < n; t++) {
     const float factor = norm_factor(x + t * s->d, s->d, s->eps);
-    for (int64_t i = 0; i < s->d; i++) narrow(x[t * s->d + i] * factor * gain[i], y + Tiles<W>::at(t, i, s->d));
+    for (int64_t i = 0; i < s->d; i++) narrow(x[t * s->d + i] * factor * gain[i], y + Tiles<M, W>::at(t, i, s->d));
   }
 }
 
-template <class W>
-INLINE int64_t place(const Layer<W> *l, int64_t position) {
+template <class M, class W>
+INLINE int64_t place(const Layer<M, W> *l, int64_t position) {
   return l->ring ? position % l->ring : position;
 }
 
 /* Queries and keys are normed and turned; keys and values go into the cache. all [n, heads + 2 kv_heads, d_head], q [n, heads, d_head] */
-template <class W>
-static void turn(const Shape *s, const Layer<W> *l, const Places *p, float *all, W *q) {
+template <class M, class W>
+static void turn(const Shape *s, const Layer<M, W> *l, const Places *p, float *all, W *q) {
   const int64_t turned = s->heads + s->kv_heads, every = turned + s->kv_heads, dh = s->d_head, half = s->half;
 #pragma omp for schedule(static)
   for (int64_t i = 0; i < p->n * every; i++) {
@@ -247,8 +264,8 @@ static void turn(const Shape *s, const Layer<W> *l, const Places *p, float *all,
 
 /* Up to TOKENS query heads of one key/value head over the keys they see, KEYS at a time, the softmax brought up to date behind each.
    q and y [heads, d_head] */
-template <class W>
-static void attend_some(const Shape *s, const Layer<W> *l, const W *q, int64_t heads, int64_t base, int64_t last, float *y) {
+template <class M, class W>
+static void attend_some(const Shape *s, const Layer<M, W> *l, const W *q, int64_t heads, int64_t base, int64_t last, float *y) {
   const int64_t dh = s->d_head;
   float most[TOKENS], sums[TOKENS] = {};
   for (int h = 0; h < TOKENS; h++) most[h] = -INFINITY;
@@ -305,70 +322,74 @@ static void attend_some(const Shape *s, const Layer<W> *l, const W *q, int64_t h
 }
 
 /* q [n, heads, d_head] -> y [n, heads * d_head]; all: room for as many floats */
-template <class W>
-static void attend(const Shape *s, const Layer<W> *l, const Places *p, const W *q, float *all, W *y) {
+template <class M, class W>
+static void attend(const Shape *s, const Layer<M, W> *l, const Places *p, const W *q, float *all, W *y) {
   const int64_t dh = s->d_head, group = s->heads / s->kv_heads, parts = (group + TOKENS - 1) / TOKENS;
 #pragma omp for schedule(static)
   for (int64_t i = 0; i < p->n * s->kv_heads * parts; i++) {
     const int64_t t = i / parts / s->kv_heads, of = i / parts % s->kv_heads, first = of * group + i % parts * TOKENS;
     const int64_t heads = least(TOKENS, (of + 1) * group - first), at = (t * s->heads + first) * dh;
     attend_some(s, l, q + at, heads, (p->row[t] * s->kv_heads + of) * l->capacity * dh, p->position[t], all + at);
-    for (int64_t k = 0; k < heads * dh; k++) narrow(all[at + k], y + Tiles<W>::at(t, first * dh + k, s->heads * dh));
+    for (int64_t k = 0; k < heads * dh; k++) narrow(all[at + k], y + Tiles<M, W>::at(t, first * dh + k, s->heads * dh));
   }
 }
 
 /* x [n, d]: each token's embedding, and then the stream behind the last layer. Returns 1 where there is no memory, else 0. */
-template <class W>
-static int through(const Shape *s, const Layer<W> *layers, int64_t runs, const Places *p, float *x) {
+template <class M, class W>
+static int through(const Shape *s, const Layer<M, W> *layers, int64_t runs, const Places *p, float *x) {
+  typedef Tiles<M, W> T;
   const int64_t n = p->n, q = s->heads * s->d_head, kv = s->kv_heads * s->d_head, every = q + 2 * kv;
-  const int64_t whole = (n + Tiles<W>::TOKENS - 1) / Tiles<W>::TOKENS * Tiles<W>::TOKENS; /* tokens of whole tiles */
+  const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS; /* tokens of whole tiles */
   float *all = (float *)malloc((size_t)(n * every) * sizeof(float) + (size_t)(n * q + whole * (s->d + q + s->d_ff)) * sizeof(W));
   if (!all) return 1;
   W *heads = (W *)(all + n * every), *normed = heads + n * q, *y = normed + whole * s->d, *inner = y + whole * q;
 #pragma omp parallel num_threads((int)s->threads)
   {
     for (int64_t run = 0; run < runs; run++) {
-      const Layer<W> *l = layers + run;
-      norms(s, x, l->attention_gain, n, normed);
+      const Layer<M, W> *l = layers + run;
+      norms<M>(s, x, l->attention_gain, n, normed);
       product<false>(l->q, q, normed, s->d, n, all, every);
       product<false>(l->k, kv, normed, s->d, n, all + q, every);
       product<false>(l->v, kv, normed, s->d, n, all + q + kv, every);
       turn(s, l, p, all, heads);
       attend(s, l, p, heads, all, y);
       product<true>(l->o, s->d, y, q, n, x, s->d, s->branch);
-      norms(s, x, l->ffn_gain, n, normed);
+      norms<M>(s, x, l->ffn_gain, n, normed);
       feed(s, l, normed, n, inner);
       product<true>(l->down, s->d, inner, s->d_ff, n, x, s->d, s->branch);
     }
-    Tiles<W>::end();
+    T::end();
   }
   free(all);
   return 0;
 }
 
-/* y [n, outs] = x [n, ins] w[outs, ins]^T */
-template <class W>
-static int linear(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {
-  const int64_t whole = (n + Tiles<W>::TOKENS - 1) / Tiles<W>::TOKENS * Tiles<W>::TOKENS;
+/* y [n, outs] = x [n, ins] m [outs, ins]^T */
+template <class M, class W>
+static int linear(const Matrix<M> *m, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {
+  typedef Tiles<M, W> T;
+  const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS;
   W *laid = (W *)malloc((size_t)(whole * ins) * sizeof *laid);
   if (!laid) return 1;
   for (int64_t t = 0; t < n; t++)
-    for (int64_t i = 0; i < ins; i++) laid[Tiles<W>::at(t, i, ins)] = x[t * ins + i];
+    for (int64_t i = 0; i < ins; i++) laid[T::at(t, i, ins)] = x[t * ins + i];
 #pragma omp parallel num_threads((int)threads)
   {
-    product<false>(w, outs, laid, ins, n, y, outs);
-    Tiles<W>::end();
+    product<false>(*m, outs, laid, ins, n, y, outs);
+    T::end();
   }
   free(laid);
   return 0;
 }
 
-#define DOOR(W)                                                                                                                \
-  extern "C" int through_##W(const Shape *s, const Layer<W> *layers, int64_t runs, const Places *p, float *x) {                \
-    return through(s, layers, runs, p, x);                                                                                     \
+#define DOOR(M, W)                                                                                                             \
+  extern "C" int through_##M##_##W(const Shape *s, const Layer<M, W> *l, int64_t runs, const Places *p, float *x) {            \
+    return through(s, l, runs, p, x);                                                                                          \
   }                                                                                                                            \
-  extern "C" int linear_##W(const W *w, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {         \
-    return linear(w, outs, x, ins, n, y, threads);                                                                             \
+  extern "C" int linear_##M##_##W(const Matrix<M> *m, int64_t o, const W *x, int64_t i, int64_t n, float *y, int64_t threads) { \
+    return linear(m, o, x, i, n, y, threads);                                                                                  \
   }
-DOOR(float)
-DOOR(bfloat16)
+DOOR(float, float)
+DOOR(bfloat16, bfloat16)
+DOOR(int8_t, float)
+DOOR(int8_t, bfloat16)

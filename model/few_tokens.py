@@ -4,6 +4,9 @@ Written out in Python a token costs as much for the code between two products as
 weights once does. Weights are read where they are: nothing is copied, cast or packed. A token's result is the same, to the bit,
 whatever is computed beside it, in a batch or as a draft.
 
+Reading the weights is what a token waits for, so there is a way to read fewer: matrices `quantized` to 8 bits, with a factor for each
+row. What they say is near, not equal: it serves as a draft that the true weights check (`speculative.py`).
+
 Limits: a CPU; weights in fp32 or bf16; the plain layer of the presets (grouped and windowed attention, QK norms, rotations of any kind,
 score softcap, scaled norms, loops; swiglu and the squared kinds). Every other option is left to the modules.
 """
@@ -36,9 +39,13 @@ class _Shape(ctypes.Structure):
     )
 
 
+class _Matrix(ctypes.Structure):
+    _fields_ = (("w", ctypes.c_void_p), ("factor", ctypes.c_void_p))
+
+
 class _Layer(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        *((name, _Matrix) for name in ("q", "k", "v", "o", "gate", "up", "down")),
         *((name, ctypes.c_void_p) for name in ("attention_gain", "ffn_gain", "head_gain", "keys", "values")),
         *((name, ctypes.c_int64) for name in ("capacity", "window", "ring")),
     )
@@ -62,27 +69,29 @@ def plain(c: DecoderConfig) -> bool:
 class FewTokens:
     """The layers and the head of a decoder, whose tensors must stay where they are. Use `of`."""
 
-    def __init__(self, model: Decoder, code: ctypes.CDLL) -> None:
+    def __init__(self, model: Decoder, code: ctypes.CDLL, quantized: bool) -> None:
         c, name = model.config, NAMES[model.dtype]
-        self.through_code: Callable[..., int] = getattr(code, f"through_{name}")
-        self.linear_code: Callable[..., int] = getattr(code, f"linear_{name}")
+        self.quantized, weights = quantized, "int8_t" if quantized else name
+        self.through_code: Callable[..., int] = getattr(code, f"through_{weights}_{name}")
+        self.linear_code: Callable[..., int] = getattr(code, f"linear_{weights}_{name}")
         self.dtype, self.d, self.rope, self.held = model.dtype, c.d_model, model.rope, list[Tensor]()
         order = c.unrolled(model.looping)
         every = [self._layer(block) for block in model.blocks]  # type: ignore[arg-type]
         self.layers = (_Layer * len(order))(*(every[layer] for layer in order))
+        self.table, self.tokens = self._matrix(model.table), len(model.table)
         block: Block = model.blocks[0]  # type: ignore[assignment]
         sizes = (c.d_model, c.n_head, c.n_kv_head, c.d_head, c.d_ff, c.rope_dims // 2, c.qk_norm != "none", 0, 0)
         slope = block.ffn.slope if isinstance(block.ffn, Squared) else 0.0
         self.shape = _Shape(*sizes, c.norm_eps, c.scale, c.attn_softcap, block.branch, slope)
 
     @classmethod
-    def of(cls, model: Decoder) -> FewTokens | None:
-        """None where the shape or the machine is not such as this needs."""
+    def of(cls, model: Decoder, quantized: bool = False) -> FewTokens | None:
+        """None where the shape or the machine is not such as this needs. quantized: by copies of the matrices with 8 bits."""
         weights = [p for name, p in model.named_parameters() if p.dim() > 1]
         if not plain(model.config) or any(p.device.type != "cpu" or p.dtype != model.dtype or not p.is_contiguous() for p in weights):
             return None
         try:
-            return cls(model, library(SOURCE)) if model.dtype in NAMES else None
+            return cls(model, library(SOURCE), quantized) if model.dtype in NAMES else None
         except Unavailable:
             return None
 
@@ -107,14 +116,13 @@ class FewTokens:
         _checked(self.through_code(sizes, self.layers, layers, ctypes.byref(places), ctypes.c_void_p(wide.data_ptr())))
         return wide.to(x.dtype)
 
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        """x [..., in], weight [out, in] -> [..., out] in fp32."""
-        x = x.contiguous()
-        n = x.numel() // x.shape[-1]
-        y = torch.empty(*x.shape[:-1], len(weight))
-        pointers = [ctypes.c_void_p(t.data_ptr()) for t in (weight, x, y)]
-        outs, ins, rows, threads = map(ctypes.c_int64, (*weight.shape, n, torch.get_num_threads()))
-        _checked(self.linear_code(pointers[0], outs, pointers[1], ins, rows, pointers[2], threads))
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Normed states [..., d] times the head's rows, [..., V] in fp32."""
+        x = hidden.contiguous()
+        y = torch.empty(*x.shape[:-1], self.tokens)
+        pointers = [ctypes.c_void_p(t.data_ptr()) for t in (x, y)]
+        outs, ins, rows, threads = map(ctypes.c_int64, (self.tokens, self.d, x.numel() // self.d, torch.get_num_threads()))
+        _checked(self.linear_code(ctypes.byref(self.table), outs, pointers[0], ins, rows, pointers[1], threads))
         return y
 
     def _layer(self, block: Block) -> _Layer:
@@ -123,8 +131,7 @@ class FewTokens:
         if isinstance(f, SwiGLU):
             matrices["gate"] = f.gate
         for name, module in matrices.items():
-            setattr(layer, name, module.weight.data_ptr())  # type: ignore[operator]
-            self.held.append(module.weight)  # type: ignore[arg-type]
+            setattr(layer, name, self._matrix(module.weight))  # type: ignore[arg-type]
         ones = torch.ones(self.d)
         vectors = {
             "attention_gain": block.norm_scale * (ones if block.attention_norm.weight is None else block.attention_norm.weight),
@@ -132,10 +139,27 @@ class FewTokens:
             "head_gain": head_gains(a),
         }
         for name, vector in vectors.items():
-            own = vector.detach().float().contiguous()
-            setattr(layer, name, own.data_ptr())
-            self.held.append(own)
+            setattr(layer, name, self._held(vector.detach().float().contiguous()))
         return layer
+
+    def _matrix(self, weight: Tensor) -> _Matrix:
+        if not self.quantized:
+            return _Matrix(self._held(weight), None)
+        whole, factors = quantized(weight)
+        return _Matrix(self._held(whole), self._held(factors))
+
+    def _held(self, tensor: Tensor) -> int:
+        """Where it lies, for as long as this is there."""
+        self.held.append(tensor)
+        return tensor.data_ptr()
+
+
+@torch.no_grad()
+def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """[out, in] -> int8 [out, in] and fp32 [out], whose product by rows is nearest to it."""
+    wide = weight.float()
+    factors = wide.abs().amax(1).clamp(min=1e-30) / 127
+    return (wide / factors[:, None]).round_().to(torch.int8), factors
 
 
 def head_gains(a: Attention) -> Tensor:

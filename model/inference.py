@@ -12,6 +12,9 @@ be trained, saved or moved. Sums are added up in another order: results differ i
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,7 +43,16 @@ class Ready(Decoder):
     def scores(self, hidden: Tensor) -> Tensor:
         if self.few is None or hidden.shape[-2] > FEW:
             return super().scores(hidden)
-        return self.few.linear(hidden, self.table)
+        return self.few.scores(hidden)
+
+    @functools.cached_property
+    def sketch(self) -> Ready | None:
+        """The same decoder with matrices of 8 bits, for drafts (memory: a byte per weight); None where compiled code does not serve."""
+        if self.few is None:
+            return None
+        sketch = copy.copy(self)
+        sketch.few = FewTokens.of(self, quantized=True)
+        return sketch
 
 
 @torch.no_grad()

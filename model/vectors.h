@@ -1,9 +1,12 @@
-/* Vectors of floats, bfloat16 and e^x, by the compiler's own vector types: any processor. */
+/* Vectors of floats, bfloat16 and bytes, and e^x, by the compiler's own vector types: any processor. */
 
 #pragma once
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -21,6 +24,7 @@ struct bfloat16 {
 };
 
 INLINE float wide(float w) { return w; }
+INLINE float wide(int8_t w) { return w; }
 INLINE float wide(bfloat16 w) {
   const uint32_t bits = (uint32_t)w.bits << 16;
   float x;
@@ -45,6 +49,18 @@ INLINE vec load(const bfloat16 *w) {
   packed bits;
   memcpy(&bits, w, sizeof bits);
   return (vec)(__builtin_convertvector(bits, ivec) << 16);
+}
+INLINE vec load(const int8_t *w) {
+#if defined __AVX512F__ /* by name: some compilers take bytes apart one by one */
+  return __builtin_convertvector((ivec)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)w)), vec);
+#elif defined __AVX2__
+  return __builtin_convertvector((ivec)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)w)), vec);
+#else
+  typedef int8_t packed __attribute__((vector_size(LANES)));
+  packed bytes;
+  memcpy(&bytes, w, sizeof bytes);
+  return __builtin_convertvector(__builtin_convertvector(bytes, ivec), vec);
+#endif
 }
 INLINE void store(float *x, vec v) { memcpy(x, &v, sizeof v); }
 

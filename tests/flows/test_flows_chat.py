@@ -89,7 +89,7 @@ def test_the_likeliest_token_alone_is_the_same_whatever_the_seed(trained):
 
 
 def test_drafts_cannot_be_had_from_a_model_without_heads(trained):
-    code, _, err = trained.call("generate", "Ciao", "-w", trained.workspace, "--speculative", "on")
+    code, _, err = trained.call("generate", "Ciao", "-w", trained.workspace, "--speculative", "heads")
     assert code == 2 and "no heads" in err
 
 

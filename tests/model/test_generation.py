@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.cache import KVCache
 from model.config import DecoderConfig
 from model.generation import Sampling, TextStream, filtered, generate, stream
-from model.sampling import Uniforms, draw, penalised
+from model.sampling import Seeds, penalised, race
 from tests.model.options import awake, shape
 
 CONFIG = DecoderConfig(vocab_size=50, d_model=32, n_layer=2, n_head=4, n_kv_head=2, d_ff=48, max_seq_len=24)
@@ -124,21 +124,36 @@ def test_a_low_temperature_sharpens():
     assert filtered(logits, Sampling(temperature=0.1))[0] > filtered(logits, Sampling(temperature=1))[0]
 
 
-def test_even_numbers_draw_every_token_as_often_as_it_is_probable():
-    weights = torch.tensor([[0.0, 0.3, 0.0, 0.2, 0.5, 0.0]])
-    uniform = (torch.arange(1000, dtype=torch.float64) / 1000)[:, None]
-    drawn = draw(weights.expand(1000, -1), uniform[:, 0])
-    assert torch.bincount(drawn, minlength=6).tolist() == pytest.approx([0, 300, 0, 200, 500, 0], abs=1)
-    assert drawn[0] == 1 and int(draw(weights, torch.tensor([1 - 2**-53], dtype=torch.float64))) == 4
+def test_every_token_wins_as_often_as_it_is_probable():
+    weights = torch.tensor([0.0, 0.3, 0.0, 0.2, 0.499, 0.001])
+    keys = Seeds(5, 100).keys(torch.arange(1000).expand(100, -1))
+    found = torch.bincount(race(weights.expand(100, 1000, -1), keys).flatten(), minlength=6) / 1e5
+    assert found[0] == found[2] == 0
+    assert (found - weights).abs().max() < 5 * (0.25 / 1e5) ** 0.5 and abs(float(found[5]) - 0.001) < 0.0005
 
 
-def test_the_numbers_of_a_row_hang_on_its_seed_alone():
-    many, one = Uniforms(7, 3), Uniforms(9, 1)
-    many.take(5)
-    one.take(5)
-    many.select([2, 0])
-    assert torch.equal(many.take(100)[0], one.take(100)[0])
-    assert not torch.equal(many.take(3)[1], many.take(3)[1])
+def test_places_rows_and_tokens_are_drawn_apart():
+    seeds, halves = Seeds(0, 200), torch.full((200, 200, 2), 0.5)
+    found = race(halves, seeds.keys(torch.arange(200).expand(200, -1))).double() - 0.5  # [row, place]
+    assert float((found[1:] * found[:-1]).mean().abs()) < 0.01 and float((found[:, 1:] * found[:, :-1]).mean().abs()) < 0.01
+    assert len(set(Seeds(2**40, 1).rows.tolist() + Seeds(-1, 3).rows.tolist())) == 4
+
+
+def test_where_probabilities_are_near_the_same_token_wins_nearly_always():
+    torch.manual_seed(0)
+    logits = torch.randn(2000, 1000) * 2
+    near = logits + 0.05 * torch.randn(2000, 1000)
+    p, q = logits.softmax(-1), near.softmax(-1)
+    keys = Seeds(1, 1).keys(torch.arange(2000)[None])[0]
+    apart = float((p - q).abs().sum(-1).mean() / 2)
+    assert float((race(p, keys) != race(q, keys)).float().mean()) < 2 * apart + 0.01 < 0.07
+
+
+def test_the_keys_of_a_row_hang_on_its_seed_and_the_place_alone():
+    many, one, places = Seeds(7, 3), Seeds(9, 1), torch.tensor([[4, 5, 60]])
+    many.select(torch.tensor([2, 0]))
+    assert torch.equal(many.keys(places.expand(2, -1))[0], one.keys(places)[0])
+    assert len(set(many.keys(places.expand(2, -1)).flatten().tolist())) == 6
 
 
 def test_the_repetition_penalty_touches_each_seen_token_once_and_no_other():
@@ -212,7 +227,7 @@ def test_a_row_ends_before_the_first_stop_string_however_tokens_cut_it(text, sto
     assert read(token for piece in pieces for token in piece.tokens) == expected
 
 
-@pytest.mark.parametrize("speculative", [False, True])
+@pytest.mark.parametrize("speculative", ["off", "heads"])
 def test_rows_of_a_batch_end_before_their_stop_strings(speculative):
     model = awake(shape("mtp"))
     prompts, sampling = [[5], [6], [7]], Sampling(max_tokens=24, temperature=0)
