@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from model.config import DecoderConfig
 from model.presets import preset
 
-NAMES = ("ours", "transformers", "litgpt")
+OURS = ("ours", "undrafted")  # who generates as `athanor chat` does, with drafts where they pay, and without
 DTYPES = ("float32", "bfloat16", "mixed")  # mixed: fp32 weights, bf16 activations
 
 
@@ -43,7 +43,7 @@ class Peer:
 
 def installed(names: list[str]) -> list[str]:
     """Those that can be imported; says which cannot."""
-    missing = [n for n in names if n != "ours" and importlib.util.find_spec(n) is None]
+    missing = [n for n in names if n not in OURS and importlib.util.find_spec(n) is None]
     if missing:
         print(f"not installed and left out: {', '.join(missing)}")
     return [n for n in names if n not in missing]
@@ -84,14 +84,15 @@ def weights(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
 
 def build(who: str, config: DecoderConfig, state: dict[str, Tensor], dtype: str, device: str) -> Peer:
     """A contestant that computes in `dtype`."""
-    peer = {"ours": _ours, "transformers": _transformers, "litgpt": _litgpt}[who](config, state, dtype)
+    plain = functools.partial(_ours, drafts="off")
+    peer = {"ours": _ours, "undrafted": plain, "transformers": _transformers, "litgpt": _litgpt}[who](config, state, dtype)
     peer.model.to(device)
-    if dtype == "mixed" and who != "ours":
+    if dtype == "mixed" and who not in OURS:
         peer.loss = _autocast(peer.loss, device)
     return peer
 
 
-def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str) -> Peer:
+def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str, drafts: str = "auto") -> Peer:
     from model import tiles
     from model.decoder import Decoder
     from model.generation import Sampling, generate
@@ -107,7 +108,7 @@ def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str) -> Peer:
     ready = functools.cache(lambda: prepare(model))  # as `athanor chat` does, when it first generates
 
     def greedy(prompts: list[list[int]], new: int) -> list[list[int]]:
-        return generate(ready(), prompts, Sampling(max_tokens=new, temperature=0.0))
+        return generate(ready(), prompts, Sampling(max_tokens=new, temperature=0.0), speculative=drafts)
 
     return Peer(model, model.loss, greedy)
 
