@@ -208,8 +208,10 @@ def _sampling(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
     p.add_argument("--repetition-penalty", type=float, default=1.1, metavar="R", help="above 1 makes repeating less likely (default: 1.1)")
     p.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be repeated")
-    text = "who drafts tokens that are checked at once, by a sketch of 8 bits or the model's own heads; same text (default: auto)"
-    p.add_argument("--speculative", default="auto", choices=("auto", "sketch", "heads", "off"), help=text)
+    text = (
+        "who drafts tokens, several of which are checked at once: an 8-bit sketch of the model or its extra heads; the text stays the same"
+    )
+    p.add_argument("--speculative", default="auto", choices=("auto", "sketch", "heads", "off"), help=f"{text} (default: auto)")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where the model runs (default: auto)")
 
 

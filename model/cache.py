@@ -116,7 +116,7 @@ class KVCache:
 
     def cut(self, lengths: Tensor) -> None:
         """Rows back to `lengths` [B]; what was behind is forgotten. At most SPARE tokens where there are windows."""
-        self._measure(torch.minimum(self.lengths, lengths.to(self.lengths)))
+        self._set_lengths(torch.minimum(self.lengths, lengths.to(self.lengths)))
 
     def put(self, rows: Tensor, other: KVCache) -> None:
         """The rows [n] become those of another cache of the same decoder, which has n."""
@@ -126,13 +126,13 @@ class KVCache:
                 mine[slot][rows, :, : theirs.shape[2]] = theirs
         self.ids = _roomy(self.ids, other.longest, 1)
         self.ids[rows, : other.longest] = other.ids[:, : other.longest]
-        self._measure(self.lengths.index_copy(0, rows, other.lengths))
+        self._set_lengths(self.lengths.index_copy(0, rows, other.lengths))
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
         self.keys, self.values = [k[rows] for k in self.keys], [v[rows] for v in self.values]
         self.ids, self.rows = self.ids[rows], len(rows)
-        self._measure(self.lengths[rows])
+        self._set_lengths(self.lengths[rows])
 
     def previous(self, n: int) -> Tensor:
         """[B, n] the last ids of each row, -1 where there is none; call it before `begin`."""
@@ -146,7 +146,7 @@ class KVCache:
         """Bytes of keys and values."""
         return sum(t.nbytes for t in (*self.keys, *self.values))
 
-    def _measure(self, lengths: Tensor) -> None:
+    def _set_lengths(self, lengths: Tensor) -> None:
         self.lengths, self.longest = lengths, int(lengths.max()) if len(lengths) else 0
         self.even = bool((lengths == self.longest).all())
 

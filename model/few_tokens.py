@@ -4,7 +4,7 @@ Written out in Python a token costs as much for the code between two products as
 weights once does. Weights are read where they are: nothing is copied, cast or packed. A token's result is the same, to the bit,
 whatever is computed beside it, in a batch or as a draft.
 
-Reading the weights is what a token waits for, so there is a way to read fewer: matrices `quantized` to 8 bits, with a factor for each
+Reading the weights is what a token waits for, so there is a way to read fewer: matrices quantized to 8 bits, with a factor for each
 row. What they say is near, not equal: it serves as a draft that the true weights check (`speculative.py`).
 
 Limits: a CPU; weights in fp32 or bf16; the plain layer of the presets (grouped and windowed attention, QK norms, rotations of any kind,
@@ -145,7 +145,7 @@ class FewTokens:
     def _matrix(self, weight: Tensor) -> _Matrix:
         if not self.quantized:
             return _Matrix(self._held(weight), None)
-        whole, factors = quantized(weight)
+        whole, factors = eight_bits(weight)
         return _Matrix(self._held(whole), self._held(factors))
 
     def _held(self, tensor: Tensor) -> int:
@@ -155,7 +155,7 @@ class FewTokens:
 
 
 @torch.no_grad()
-def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
+def eight_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """[out, in] -> int8 [out, in] and fp32 [out], whose product by rows is nearest to it."""
     wide = weight.float()
     factors = wide.abs().amax(1).clamp(min=1e-30) / 127

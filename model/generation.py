@@ -94,19 +94,16 @@ def _steps(writer: Writer, told: list[TextStream], sampling: Sampling) -> Iterat
 
 
 class Writer:
-    """The rows that are being written: their tokens, their cache, how many were drawn, and what is drafted for them.
+    """The rows that are being written: their tokens, their cache, and what is drafted for them.
 
     Behind a step the cache holds all of a row but its last token; `next` [B, 1 + m] is that token and the draft.
     """
 
-    def __init__(
-        self, model: Decoder, prompts: Sequence[Sequence[int]], sampling: Sampling, drafter: Drafter | None, stats: Speculation
-    ) -> None:
+    def __init__(self, model: Decoder, prompts: Sequence[Sequence[int]], sampling: Sampling, drafter: Drafter, stats: Speculation) -> None:
         self.model, self.sampling, self.drafter, self.stats = model, sampling, drafter, stats
         self.device, self.window = model.embedding.weight.device, model.config.max_seq_len
         self.rows = [list(p) for p in prompts]
         self.seeds = Seeds(sampling.seed, len(prompts), self.device)
-        self.drawn = torch.zeros(len(prompts), dtype=torch.long, device=self.device)
         self.cache: KVCache | None = None
         self.next = torch.empty(len(prompts), 1, dtype=torch.long, device=self.device)
         model.rope.table(self.window, self.device)  # a table made in inference mode could not be trained with afterwards
@@ -119,46 +116,37 @@ class Writer:
         self.rows = [self.rows[row] for row in rows]
         self.seeds.select(index)
         self.cache.select(index)
-        self.next, self.drawn = self.next[index], self.drawn[index]
-        if self.drafter is not None:
-            self.drafter.select(index)
+        self.next = self.next[index]
+        self.drafter.select(index)
 
     @torch.inference_mode()
     def step(self) -> list[list[int]]:
         """Read each row's last token and its draft; returns each row's new tokens, at least one."""
-        h, cache = self._read()  # [B, J, d], J = 1 + m
-        J = h.shape[1]
-        upto = cache.lengths[:, None] - J + 1 + torch.arange(J, device=self.device)
-        said = self._chosen(self.model.logits(self.model.norm(h)), cache.ids, upto, 0)  # [B, J]
-        if self.drafter is None:
-            self.next, self.drawn, found = said, self.drawn + 1, said.tolist()
-        else:
-            found = self._checked(h, said, cache, self.drafter)
+        h, cache = self._read()  # [B, 1 + m, d]
+        m, every = h.shape[1] - 1, self._all
+        upto = cache.lengths[:, None] - m + torch.arange(1 + m, device=self.device)
+        said = self._chosen(self.model.logits(self.model.norm(h)), cache.ids, upto, 0)  # [B, 1 + m]
+        right = (said[:, :m] == self.next[:, 1:]).long().cumprod(1).sum(1)  # [B] of the draft
+        accepted, token = right.tolist(), said[every, right]
+        found = [new[: n + 1] for new, n in zip(said.tolist(), accepted, strict=True)]
         for row, new in zip(self.rows, found, strict=True):
             row += new
+        if m:
+            cache.cut(cache.lengths - m + right)
+            self.stats.count(m, accepted)
+            self.drafter.learn(m, accepted)
+        draft = self.drafter.draft(h[every, right], token, cache, max(0, self.window - 1 - cache.longest), self._chosen)
+        self.next = torch.cat((token[:, None], draft), 1)
         return found
 
-    def _checked(self, h: Tensor, said: Tensor, cache: KVCache, drafter: Drafter) -> list[list[int]]:
-        """Accept the draft as far as it is what is said, and what is said behind that; draft anew."""
-        m, rows = said.shape[1] - 1, self._all
-        accepted = (said[:, :m] == self.next[:, 1:]).long().cumprod(1).sum(1)
-        self.stats.count(m, accepted)
-        drafter.learn(m, accepted)
-        if m:
-            cache.cut(cache.lengths - m + accepted)
-        self.drawn = self.drawn + 1 + accepted
-        token = said[rows, accepted]
-        drafts = drafter.draft(h[rows, accepted], token, cache, max(0, self.window - 1 - cache.longest), self._chosen)
-        self.next = torch.cat((token[:, None], drafts), 1)
-        return [new[: n + 1] for new, n in zip(said.tolist(), accepted.tolist(), strict=True)]
-
-    def _chosen(self, logits: Tensor, ids: Tensor, lengths: Tensor, place: int) -> Tensor:
-        """The tokens [B, J] that logits [B, J, V] behind the first lengths [B, J] of `ids` give, the first `place` behind those drawn."""
+    def _chosen(self, logits: Tensor, ids: Tensor, lengths: Tensor, behind: int) -> Tensor:
+        """The tokens [B, J] that logits [B, J, V] give behind the first lengths [B, J] of `ids`: the first of them so many `behind` a
+        row's last."""
         logits = penalised(logits, ids, lengths, self.sampling.repetition_penalty)
         if self.sampling.temperature == 0:
             return logits.argmax(-1)
-        places = self.drawn[:, None] + place + torch.arange(logits.shape[1], device=self.device)
-        return race(filtered(logits, self.sampling), self.seeds.keys(places))
+        places = torch.tensor([len(row) for row in self.rows], device=self.device)[:, None] + behind
+        return race(filtered(logits, self.sampling), self.seeds.keys(places + torch.arange(logits.shape[1], device=self.device)))
 
     def _read(self) -> tuple[Tensor, KVCache]:
         """Run `next` through the model, the first time the prompts: states [B, 1 + m, d]."""
@@ -168,8 +156,7 @@ class Writer:
             self._make_room(self.cache)
         before = self.cache.lengths
         h = self.model.trunk(self.next, cache=self.cache)
-        if self.drafter is not None:
-            self.drafter.keep(h, self._all, before)
+        self.drafter.keep(h, self._all, before)
         return h, self.cache
 
     def _begin(self, prompts: list[list[int]]) -> tuple[Tensor, KVCache]:
@@ -178,8 +165,7 @@ class Writer:
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in prompts], device=self.device)
         self.cache = self._empty(len(prompts))
         h = self.model.trunk(padded, cache=self.cache, lengths=None if min(map(len, prompts)) == longest else lengths)
-        if self.drafter is not None:
-            self.drafter.keep(h, self._all, torch.zeros_like(lengths))
+        self.drafter.keep(h, self._all, torch.zeros_like(lengths))
         return h[self._all, lengths - 1][:, None], self.cache
 
     def _make_room(self, cache: KVCache) -> None:
@@ -189,8 +175,7 @@ class Writer:
         fresh = self._empty(len(full))
         if kept:
             h = self.model.trunk(torch.tensor([self.rows[row][-kept - 1 : -1] for row in full.tolist()], device=self.device), cache=fresh)
-            if self.drafter is not None:
-                self.drafter.keep(h, full, torch.zeros_like(full))
+            self.drafter.keep(h, full, torch.zeros_like(full))
         cache.put(full, fresh)
 
     def _empty(self, rows: int) -> KVCache:

@@ -46,10 +46,8 @@ class Ready(Decoder):
         return self.few.scores(hidden)
 
     @functools.cached_property
-    def sketch(self) -> Ready | None:
-        """The same decoder with matrices of 8 bits, for drafts (memory: a byte per weight); None where compiled code does not serve."""
-        if self.few is None:
-            return None
+    def sketch(self) -> Ready:
+        """The same decoder with matrices of 8 bits, for drafts; only where there is `few`. Memory: a byte per weight."""
         sketch = copy.copy(self)
         sketch.few = FewTokens.of(self, quantized=True)
         return sketch

@@ -9,7 +9,7 @@ say the same, and what is written is what would be written without drafts, wheth
 the last token where a token's bits hang on nothing computed beside it (`few_tokens.py`), elsewhere but for rounding.
 
 Who drafts: a *sketch*, the same decoder with 8-bit matrices, which read a quarter of the bytes and mostly say the same; or the model's
-own heads for tokens further ahead. What both know of the draft stays in the cache no longer than the draft.
+own heads for tokens further ahead. A draft leaves nothing in the cache.
 
 Limits: a sketch needs compiled code, and pays where a token waits for fp32 weights to come from memory: for large ones and few rows.
 Heads that predict apart ('mlp') do not know the draft before them, so the later ones are accepted less often. A chain ('deepseek') is
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +44,7 @@ def can_draft(config: DecoderConfig) -> bool:
     return config.mtp_k > 1 and config.mtp_kind != "shared"
 
 
-def drafter(model: Decoder, way: str) -> Drafter | None:
+def drafter(model: Decoder, way: str) -> Drafter:
     """Who drafts, by one of WAYS. auto: a sketch where it pays; off a CPU the heads, where there are some.
 
     ValueError for what this model or this machine cannot do.
@@ -56,10 +55,10 @@ def drafter(model: Decoder, way: str) -> Drafter | None:
         return HeadDrafter(model)
     if isinstance(model, Ready) and model.few is not None:
         pays = model.dtype == torch.float32 and sum(p.nbytes for p in model.parameters()) >= WEIGHTS
-        return SketchDrafter(model) if way == "sketch" or (way == "auto" and pays) else None
+        return SketchDrafter(model) if way == "sketch" or (way == "auto" and pays) else Drafter()
     if way == "sketch":
         raise ValueError("a sketch needs a plain shape, made ready (`prepare`), a CPU and a C++ compiler")
-    return None
+    return Drafter()
 
 
 @dataclass
@@ -70,12 +69,11 @@ class Speculation:
     drafted: int = 0  # tokens
     accepted: int = 0
 
-    def count(self, drafted: int, accepted: Tensor) -> None:
-        """Add a step: of so many tokens in each row [B] were accepted."""
-        if drafted:
-            self.checks += len(accepted)
-            self.drafted += drafted * len(accepted)
-            self.accepted += int(accepted.sum())
+    def count(self, drafted: int, accepted: list[int]) -> None:
+        """Add a check: of so many tokens in each row were accepted."""
+        self.checks += len(accepted)
+        self.drafted += drafted * len(accepted)
+        self.accepted += sum(accepted)
 
     @property
     def mean_length(self) -> float:
@@ -83,8 +81,8 @@ class Speculation:
         return 1 + self.accepted / max(1, self.checks)
 
 
-class Drafter(Protocol):
-    """Who drafts for the rows of a cache."""
+class Drafter:
+    """Who drafts for the rows of a cache. This one drafts nothing, and what it is told is of no use to it."""
 
     def keep(self, h: Tensor, rows: Tensor, at: Tensor) -> None:
         """The trunk's states [n, T, d] of the tokens from `at` [n] on in these rows [n], the first time in all of them."""
@@ -92,45 +90,39 @@ class Drafter(Protocol):
     def select(self, rows: Tensor) -> None:
         """Keep these rows."""
 
-    def learn(self, drafted: int, accepted: Tensor) -> None:
-        """So many tokens were drafted for each row, [B] of them accepted."""
+    def learn(self, drafted: int, accepted: list[int]) -> None:
+        """So many tokens were drafted for each row, and so many of them accepted in each."""
 
     def draft(self, h: Tensor, token: Tensor, cache: KVCache, room: int, choose: Choose) -> Tensor:
         """Tokens behind the pending one, [B, m], m at most `room`; the cache is left as it was.
 
         h [B, d] is the trunk's state of the last token in the cache, token [B] the pending one behind it.
         """
+        return token.new_empty(len(token), 0)
 
 
-class SketchDrafter:
-    """Drafts by the model with 8-bit matrices. They grow longer while all of them is accepted, and shorter where half is not."""
+class SketchDrafter(Drafter):
+    """Drafts by the model with 8-bit matrices. They grow longer where all of one is right, and shorter where half is not."""
 
     def __init__(self, model: Ready) -> None:
         self.model, self.level = model, 1
 
-    def keep(self, h: Tensor, rows: Tensor, at: Tensor) -> None:
-        pass
-
-    def select(self, rows: Tensor) -> None:
-        pass
-
-    def learn(self, drafted: int, accepted: Tensor) -> None:
-        if drafted:
-            right = float(accepted.float().mean()) / drafted
-            self.level = min(max(self.level + (right == 1) - (right < 0.5), 0), len(LENGTHS) - 1)
+    def learn(self, drafted: int, accepted: list[int]) -> None:
+        right = sum(accepted) / (drafted * len(accepted))
+        self.level = min(max(self.level + (right == 1) - (right < 0.5), 0), len(LENGTHS) - 1)
 
     def draft(self, h: Tensor, token: Tensor, cache: KVCache, room: int, choose: Choose) -> Tensor:
         most = min(LENGTHS[self.level], room) if len(token) <= ROWS else 0
         drafts, before = [token[:, None]], cache.lengths
         for place in range(most):
-            logits = self.model.sketch(drafts[-1], cache=cache)  # type: ignore[misc]
+            logits = self.model.sketch(drafts[-1], cache=cache)
             drafts.append(choose(logits, cache.ids, cache.lengths[:, None], place))
         if most:
             cache.cut(before)
         return torch.cat(drafts, 1)[:, 1:]
 
 
-class HeadDrafter:
+class HeadDrafter(Drafter):
     """Drafts by the model's heads for tokens further ahead. ValueError for a model without."""
 
     def __init__(self, model: Decoder) -> None:
@@ -157,9 +149,6 @@ class HeadDrafter:
 
     def select(self, rows: Tensor) -> None:
         self.states = None if self.states is None else self.states[rows]
-
-    def learn(self, drafted: int, accepted: Tensor) -> None:
-        pass
 
     def draft(self, h: Tensor, token: Tensor, cache: KVCache, room: int, choose: Choose) -> Tensor:
         model, m, lengths = self.model, min(self.most, room), cache.lengths

@@ -242,7 +242,7 @@ def test_an_activation_is_off_by_at_most_half_a_step_and_takes_few_values(values
     step = x.abs().max() / 127
     found = quantize_activations(x)
     assert (found - x).abs().max() <= step * 0.5001 + 1e-30
-    assert torch.allclose(found, torch.round(found / step.clamp(min=1e-30)) * step, rtol=1e-4, atol=1e-30)
+    assert torch.allclose(found, torch.round(found / step.clamp(min=torch.finfo().tiny)) * step, rtol=1e-4, atol=1e-30)
 
 
 def test_a_ternary_layer_multiplies_with_the_rounded_matrix_and_trains_the_exact_one():

@@ -156,6 +156,20 @@ def test_the_keys_of_a_row_hang_on_its_seed_and_the_place_alone():
     assert len(set(many.keys(places.expand(2, -1)).flatten().tolist())) == 6
 
 
+def test_a_text_goes_on_as_it_would_have_where_it_is_taken_up_again(model):
+    prompt, sampling = [5, 6, 7], Sampling(max_tokens=14, seed=2)
+    whole = generate(model, [prompt], sampling)[0]
+    assert generate(model, [prompt + whole[:6]], Sampling(max_tokens=8, seed=2))[0] == whole[6:]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 5])
+@pytest.mark.parametrize("speculative", ["off", "heads"])
+def test_rows_of_the_smallest_windows_go_on_apart(window, speculative):
+    model, sampling = awake(shape("mtp", max_seq_len=window)), Sampling(max_tokens=9, temperature=0)
+    found = generate(model, [[5], [6, 7], [8]], sampling, speculative=speculative)
+    assert found == [generate(model, [prompt], sampling, speculative="off")[0] for prompt in ([5], [6, 7], [8])]
+
+
 def test_the_repetition_penalty_touches_each_seen_token_once_and_no_other():
     logits = torch.tensor([[[2.0, -2.0, 1.0, 4.0], [2.0, -2.0, 1.0, 4.0]]])
     found = penalised(logits, torch.tensor([[1, 1, 3, 0]]), torch.tensor([[2, 3]]), 2.0)
