@@ -155,7 +155,7 @@ def turns(
     from decoder_peers import batch
     from decoder_train import compiled, stepping
 
-    from model import tiles
+    from model import whole_rows
     from model.config import DecoderConfig
     from model.decoder import Decoder
     from train.numerics import resolve
@@ -165,8 +165,8 @@ def turns(
     shape = DecoderConfig.from_dict(config)
     numerics = resolve(device, "auto", "off", 1e18)
     model = Decoder(shape, getattr(torch, numerics.dtype)).init_weights(0).to(device).train()
-    if numerics.tiles:  # as train/loop.py does
-        tiles.attach(model)
+    if numerics.own_attention:  # as train/loop.py does
+        whole_rows.attach(model)
     ids, targets = batch(shape, rows, length, device)
     which = (torch.arange(length, device=device) * 4 // length).expand(rows, length).contiguous() if documents else None
 

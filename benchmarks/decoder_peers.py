@@ -93,7 +93,7 @@ def build(who: str, config: DecoderConfig, state: dict[str, Tensor], dtype: str,
 
 
 def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str, drafts: str = "auto") -> Peer:
-    from model import tiles
+    from model import whole_rows
     from model.decoder import Decoder
     from model.generation import Sampling, generate
     from model.inference import prepare
@@ -102,8 +102,8 @@ def _ours(config: DecoderConfig, state: dict[str, Tensor], dtype: str, drafts: s
     model.load_state_dict(state)
     if dtype == "bfloat16":
         _cast_parameters(model)
-    if dtype != "float32" and tiles.there():  # as train/loop.py does
-        tiles.attach(model)
+    if whole_rows.there(model.dtype):  # as train/loop.py does
+        whole_rows.attach(model)
 
     ready = functools.cache(lambda: prepare(model))  # as `athanor chat` does, when it first generates
 

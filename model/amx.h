@@ -2,6 +2,7 @@
 
 #pragma once
 
+#ifdef __AMX_BF16__
 #include <immintrin.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -21,6 +22,13 @@ struct TileShapes {
 
 /* What was written before is in memory when the tiles are loaded: some compilers do not know that loading reads it. */
 static inline void settle() { asm volatile("" ::: "memory"); }
+#endif
 
-/* 0 where the system lets this process use them. */
-static inline int ask_for_tiles() { return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */); }
+/* 0 where the machine lets this process use what the code was made for. */
+extern "C" int allowed() {
+#ifdef __AMX_BF16__
+  return (int)syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* the tiles' data */);
+#else
+  return 0;
+#endif
+}

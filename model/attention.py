@@ -86,7 +86,8 @@ class Attention(nn.Module):
         embeds = c.value_embed if c.value_embed is not None and layer in c.value_embed.layers else None
         tabled = embeds is not None and embeds.kind == "table"
         self.joined: nn.Module | None = None  # instead of `heads`, in a copy for inference
-        self.whole: Callable[[Tensor, Tensor, Tensor, float], Tensor] | None = None  # `attend` in training
+        self.whole: Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor] | None = None  # instead of `attend`, where it trains
+        self.whole_from = 1  # with so many rows or more
         self.value_scale = nn.Parameter(torch.empty(1)) if embeds is not None and not tabled else None
         self.value_table = Embedding(c.padded_vocab_size, c.n_kv_head * c.d_head) if tabled else None
         self.value_gate = nn.Parameter(torch.empty(c.n_kv_head, c.gate_window)) if tabled else None
@@ -99,12 +100,12 @@ class Attention(nn.Module):
         keys, values, mask = k, v, None
         if step.cache is not None:
             keys, values, mask = step.cache.append(slot, k, v)
-        whole = keys is k
-        mask = step.sight.mask(self.window) if whole else mask
-        if self.whole is not None and whole and mask is None:
-            y = self.whole(q, k, v, self.scale)
-        else:
+        if keys is not k:
             y = attend(q, keys, values, mask, self.scale, self.softcap)
+        elif self.whole is not None and step.sight.by_first and self.whole_from <= B:
+            y = self.whole(q, k, v, step.sight.first(self.window), self.scale)
+        else:
+            y = attend(q, k, v, step.sight.mask(self.window), self.scale, self.softcap)
         if self.exclusive:
             y = self.without_own(y, v)
         y = y.transpose(1, 2)

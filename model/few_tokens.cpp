@@ -16,10 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vectors.h"
-#ifdef __AMX_BF16__
 #include "amx.h"
-#endif
+#include "vectors.h"
 
 enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
 
@@ -117,15 +115,6 @@ struct Tiles<bfloat16, bfloat16> {
   }
 };
 #endif
-
-/* 0 where the machine lets this process use what the code was made for. */
-extern "C" int allowed() {
-#ifdef __AMX_BF16__
-  return ask_for_tiles();
-#else
-  return 0;
-#endif
-}
 
 /* The same fields, in the same order, as the structures of few_tokens.py. */
 struct Shape {

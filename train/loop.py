@@ -23,7 +23,7 @@ import torch
 
 from corpus.canonical import digest
 from corpus.outcome import Stop
-from model import tiles
+from model import whole_rows
 from model.decoder import Decoder
 from train.batch import Source
 from train.checkpoint import load_checkpoint, save_checkpoint
@@ -95,8 +95,8 @@ def train(
     `validate` gives numbers for the curve; `report(done, total, note)` is told after every update.
     """
     model.to(numerics.device)
-    if numerics.tiles:
-        tiles.attach(model)
+    if numerics.own_attention:
+        whole_rows.attach(model)
     optimizer = build_optimizer(model, groups_of(regime))
     # another number of threads may round otherwise, but is no reason to throw a checkpoint away
     identity = digest({"regime": asdict(regime), "numerics": {k: v for k, v in numerics.record().items() if k not in ("note", "threads")}})

@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Numerics:
-    """One numerics class. `note` says why it is not the faster one, where that is so; `tiles`: attention trains by `model/tiles.py`."""
+    """One numerics class. `note` says why it is not the faster one, where that is so."""
 
     device: str
     dtype: str
@@ -32,7 +32,7 @@ class Numerics:
     compiled: bool
     threads: int
     note: str = ""
-    tiles: bool = False
+    own_attention: bool = False  # by model/whole_rows.py
 
     def record(self) -> dict[str, str | bool | int]:
         return asdict(self)
@@ -45,7 +45,7 @@ def resolve(device: str, dtype: str, compile: str, flops: float) -> Numerics:
     """
     import torch
 
-    from model import tiles
+    from model import whole_rows
 
     if device in ("auto", ""):
         device = default_device()
@@ -63,8 +63,8 @@ def resolve(device: str, dtype: str, compile: str, flops: float) -> Numerics:
         note = "eager: there is no C++ compiler (about 1.5 x slower)"
     elif compile == "auto" and device == "cpu" and flops < WORTH_COMPILING:
         note = "eager: too short a run to earn back compilation"
-    tiled = flops > 0 and device == "cpu" and dtype == "bfloat16" and tiles.there()
-    return Numerics(device, dtype, torch.__version__, not note, torch.get_num_threads(), note, tiled)
+    own = flops > 0 and device == "cpu" and whole_rows.there(getattr(torch, dtype))
+    return Numerics(device, dtype, torch.__version__, not note, torch.get_num_threads(), note, own)
 
 
 def default_device() -> str:
