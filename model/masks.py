@@ -53,11 +53,12 @@ class Sight:
 
     def first(self, window: int) -> Tensor | None:
         """The first key each query sees, [B or 1, T] int32; None: the row's. Only `by_first`."""
+        window = 0 if window >= self.length else window
         if window not in self._firsts:
             at, found = torch.arange(self.length, dtype=torch.int32, device=self.device)[None], None
             if self.documents is not None:
                 found = (at * (self.documents != self.documents.roll(1, 1))).cummax(1).values
-            if window and window < self.length:
+            if window:
                 found = (at - (window - 1)).clamp(min=0) if found is None else torch.maximum(found, at - (window - 1))
             self._firsts[window] = found
         return self._firsts[window]
