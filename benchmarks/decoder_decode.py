@@ -1,6 +1,7 @@
 """Greedy decoding with a key/value cache, beside the peers: a fixed number of new tokens behind prompts of one length.
 
-Tokens a second count the new tokens of all rows over the whole call, the reading of the prompts included. transformers decodes with
+Tokens a second count the new tokens of all rows: over the whole call, the reading of the prompts included, and those behind the first
+over what a call of one token does not take, `decode`. transformers decodes with
 `generate`, litgpt with its `generate` for one prompt and its `batched_generate_fn` for several, ours with `model.generation.generate`,
 as `athanor chat` does and without its drafts; all eager, and every contestant has the same weights.
 
@@ -39,7 +40,7 @@ def run(given: argparse.Namespace) -> None:
     for name in given.shapes:
         shape = shape_of(name, given.prompt + given.new)
         print(f"\n{name}: {shape.param_count():,} parameters")
-        print(f"{'':20}{'':14}{'tokens/s':>10}{'spread':>8}{'/core s':>9}{'call MiB':>10}{'process':>9}{'same':>10}")
+        print(f"{'':20}{'':14}{'decode':>10}{'whole call':>12}{'spread':>8}{'/core s':>9}{'call MiB':>10}{'process':>9}{'same':>10}")
         for prompts in given.batches:
             for dtype in given.dtypes:
                 task = {"config": shape.to_dict(), "prompts": prompts, "prompt": given.prompt, "new": given.new, "dtype": dtype}
@@ -60,7 +61,8 @@ def _table(title: str, who: list[str], task: dict[str, Any], given: argparse.Nam
             else:
                 found, same = turns[name], sum(a == b for a, b in zip(said[name], first, strict=True))
                 tokens = task["prompts"] * task["new"]
-                measured = f"{tokens / median(found):10,.1f}{spread(found):8.1%}{tokens / median(found, 'cpu'):9,.1f}"
+                decode = (tokens - task["prompts"]) / (median(found) - median(found, "first"))
+                measured = f"{decode:10,.1f}{tokens / median(found):12,.1f}{spread(found):8.1%}{tokens / median(found, 'cpu'):9,.1f}"
                 memory = f"{peak(found, 'rise'):10,.0f}{peak(found, 'process'):9,.0f}"
                 print(f"{title:20}{name:14}{measured}{memory}{f'{same} of {len(first)}':>10}")
             title = ""
@@ -96,4 +98,5 @@ def turns(
     raised = memory.peak()
     yield {"tokens": tokens}
     while True:
-        yield {**timed_turn(lambda: peer.greedy(ids, new), seconds, device), **raised}
+        first = timed_turn(lambda: peer.greedy(ids, 1), seconds, device)["seconds"]
+        yield {**timed_turn(lambda: peer.greedy(ids, new), seconds, device), **raised, "first": first}

@@ -19,60 +19,69 @@
 #include "amx.h"
 #include "vectors.h"
 
-enum { ROWS = 3, TOKENS = 8, KEYS = 48 }; /* of a tile: rows of a matrix, tokens; and keys that are scored at a time */
+/* Of a tile: rows of a matrix, tokens, as many as their sums have registers; and keys that are scored at a time. */
+enum { ROWS = LANES == 16 ? 6 : 3, TOKENS = 4, KEYS = 48 };
 
-/* out[o * TOKENS + t] = w[o] . x[t], rows of n. `ahead`: what lies behind these rows of w is fetched meanwhile. */
-template <int rows, int tokens, class M, class W>
-INLINE void dots(const M *w, const W *x, int64_t n, bool ahead, float *out) {
-  vec sums[rows][tokens] = {};
+/* out[t * ROWS + o] = w[o] . x[t], rows of n. Meanwhile `lines` of the cache are fetched from `ahead` on, at every step `step` further. */
+template <int rows, int tokens, int lines, class M, class W>
+INLINE void dots(const M *w, const W *x, int64_t n, const M *ahead, int64_t step, float *out) {
+  vec sums[tokens][rows] = {};
   int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
+  for (; i + LANES <= n; i += LANES, ahead += step) {
     vec right[tokens];
     for (int t = 0; t < tokens; t++) right[t] = load(x + t * n + i);
+    for (int l = 0; l < lines; l++) __builtin_prefetch((const char *)ahead + 64 * l, 0, 2);
     for (int o = 0; o < rows; o++) {
       const vec left = load(w + o * n + i);
-      if (ahead) __builtin_prefetch(w + (o + rows) * n + i);
-      for (int t = 0; t < tokens; t++) sums[o][t] += left * right[t];
+      for (int t = 0; t < tokens; t++) sums[t][o] += left * right[t];
     }
   }
-  for (int o = 0; o < rows; o++)
-    for (int t = 0; t < tokens; t++) {
-      float sum = total(sums[o][t]);
+  float found[tokens * rows];
+  totals<tokens * rows>(sums[0], found);
+  for (int t = 0; t < tokens; t++)
+    for (int o = 0; o < rows; o++) {
+      float sum = found[t * rows + o];
       for (int64_t j = i; j < n; j++) sum += wide(w[o * n + j]) * wide(x[t * n + j]);
-      out[o * TOKENS + t] = sum;
+      out[t * ROWS + o] = sum;
     }
 }
 
-/* The same for up to TOKENS tokens, and then for up to ROWS rows too. */
+/* The same for up to TOKENS tokens, in one of several passes over these rows: each fetches its share of as many rows that lie `ahead`. */
 template <int rows, class M, class W>
-INLINE void strip(const M *w, const W *x, int64_t n, int64_t tokens, bool ahead, float *out) {
-  int64_t t = 0;
-  if (tokens == TOKENS) {
-    dots<rows, TOKENS>(w, x, n, ahead, out);
-    return;
+INLINE void strip(const M *w, const W *x, int64_t n, int64_t tokens, const M *ahead, int64_t pass, int64_t passes, float *out) {
+  enum { LINES = (rows * LANES * sizeof(M) + 63) / 64, SHARE = LINES < 2 ? LINES : 2 };
+  ahead += rows * n * pass / passes;
+  const int64_t step = rows * LANES / passes;
+#define STRIP(tokens) passes == 1 ? dots<rows, tokens, LINES>(w, x, n, ahead, step, out) : dots<rows, tokens, SHARE>(w, x, n, ahead, step, out)
+  switch (tokens) {
+    case 1: return STRIP(1);
+    case 2: return STRIP(2);
+    case 3: return STRIP(3);
+    default: return STRIP(TOKENS);
   }
-  if (tokens & 4) dots<rows, 4>(w, x, n, ahead, out), t += 4;
-  if (tokens & 2) dots<rows, 2>(w, x + t * n, n, ahead && !t, out + t), t += 2;
-  if (tokens & 1) dots<rows, 1>(w, x + t * n, n, ahead && !t, out + t);
+#undef STRIP
 }
 
+/* The same for up to ROWS rows too. */
 template <class M, class W>
-static __attribute__((noinline)) void tile(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
+static __attribute__((noinline)) void tile(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, const M *ahead, int64_t pass,
+                                           int64_t passes, float *out) {
   if (rows == ROWS)
-    strip<ROWS>(w, x, n, tokens, ahead, out);
+    strip<ROWS>(w, x, n, tokens, ahead, pass, passes, out);
   else
-    for (int64_t o = 0; o < rows; o++) strip<1>(w + o * n, x, n, tokens, ahead, out + o * TOKENS);
+    for (int64_t o = 0; o < rows; o++) strip<1>(w + o * n, x, n, tokens, ahead + o * n, pass, passes, out + o);
 }
 
-/* How a product is cut into tiles, and how what it reads is laid out: token t's value i at `at`. */
+/* How a product is cut into tiles; what it reads lies with token t's value i at `at`, what it finds with row o's for token t at `sum`. */
 template <class M, class W>
 struct Tiles {
   enum { ROWS = ::ROWS, TOKENS = ::TOKENS };
   static void begin(int64_t) {}
   static void end() {}
   INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return t * n + i; }
-  INLINE void product(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, bool ahead, float *out) {
-    tile(w, x, n, rows, tokens, ahead, out);
+  INLINE int64_t sum(int64_t o, int64_t t) { return t * ROWS + o; }
+  INLINE void product(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, int64_t pass, int64_t passes, float *out) {
+    tile(w, x, n, rows, tokens, w + ROWS * n, pass, passes, out);
   }
 };
 
@@ -93,13 +102,14 @@ struct Tiles<bfloat16, bfloat16> {
   static void begin(int64_t n) { configure(n, ROWS); }
   static void end() { _tile_release(); }
   INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return ((t / TOKENS * n + i / 2 * 2) * TOKENS) + t % TOKENS * 2 + i % 2; }
-  static void product(const bfloat16 *w, const bfloat16 *x, int64_t n, int64_t rows, int64_t, bool ahead, float *out) {
+  INLINE int64_t sum(int64_t o, int64_t t) { return o * TOKENS + t; }
+  static void product(const bfloat16 *w, const bfloat16 *x, int64_t n, int64_t rows, int64_t, int64_t pass, int64_t, float *out) {
     settle();
     if (rows < ROWS) configure(n, rows);
     _tile_zero(0);
     int64_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH) {
-      if (ahead)
+      if (!pass)
         for (int o = 0; o < ROWS; o++) __builtin_prefetch(w + (ROWS + o) * n + i);
       _tile_loadd(1, w + i, (size_t)n * sizeof *w);
       _tile_loadd(2, x + i * TOKENS, TOKENS * 4);
@@ -129,13 +139,19 @@ struct Matrix { /* [out, in] */
   const float *factor; /* [out] of each row; none: 1 */
 };
 
+template <class W>
+struct Cached {
+  W *keys, *values; /* [rows, kv_heads, capacity, d_head] */
+  int64_t capacity, window, ring; /* window 0: all is seen; ring: position p lies at p mod ring, 0: at p */
+  int64_t place(int64_t position) const { return ring ? position % ring : position; }
+};
+
 template <class M, class W>
 struct Layer {
   Matrix<M> q, k, v, o, gate, up, down;      /* without a gate the FFN is down(lrelu(up)^2) */
   const float *attention_gain, *ffn_gain;    /* [d] */
   const float *head_gain;                    /* [heads + kv_heads, d_head] */
-  W *keys, *values;                          /* [rows, kv_heads, capacity, d_head] */
-  int64_t capacity, window, ring;            /* window 0: all is seen; ring: position p lies at p mod ring, 0: at p */
+  Cached<W> cache;
 };
 
 /* The new tokens: where each lies in the cache, [n] each, and cos and sin of the positions, [2, positions, half]. */
@@ -147,14 +163,14 @@ struct Places {
 
 /* Everything down to `through` runs in all threads; each `omp for` ends with a barrier. */
 
-/* out[j * TOKENS + i] = (row o + j of m) . (token t + i of x), rows of n */
+/* out[T::sum(j, i)] = (row o + j of m) . (token t + i of x, which has `every`), rows of n */
 template <class M, class W>
-INLINE void found(Matrix<M> m, int64_t o, const W *x, int64_t t, int64_t n, int64_t rows, int64_t tokens, float *out) {
+INLINE void found(Matrix<M> m, int64_t o, const W *x, int64_t t, int64_t every, int64_t n, int64_t rows, int64_t tokens, float *out) {
   typedef Tiles<M, W> T;
-  T::product(m.w + o * n, x + t * n, n, rows, tokens, !t, out);
+  T::product(m.w + o * n, x + t * n, n, rows, tokens, t / T::TOKENS, (every + T::TOKENS - 1) / T::TOKENS, out);
   if (m.factor)
     for (int64_t j = 0; j < rows; j++)
-      for (int64_t i = 0; i < tokens; i++) out[j * T::TOKENS + i] *= m.factor[o + j];
+      for (int64_t i = 0; i < tokens; i++) out[T::sum(j, i)] *= m.factor[o + j];
 }
 
 /* y[t, o] = m[o] . x[t], or y[t, o] += factor * m[o] . x[t]; rows of y lie y_row apart. */
@@ -167,11 +183,11 @@ static void product(Matrix<M> m, int64_t outs, const W *x, int64_t ins, int64_t 
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, outs - o), tokens = least(T::TOKENS, n - t);
       float sums[T::ROWS * T::TOKENS];
-      found(m, o, x, t, ins, rows, tokens, sums);
+      found(m, o, x, t, n, ins, rows, tokens, sums);
       for (int64_t i = 0; i < tokens; i++)
         for (int64_t j = 0; j < rows; j++) {
           float *to = y + (t + i) * y_row + o + j;
-          *to = add ? *to + factor * sums[j * T::TOKENS + i] : sums[j * T::TOKENS + i];
+          *to = add ? *to + factor * sums[T::sum(j, i)] : sums[T::sum(j, i)];
         }
     }
 }
@@ -187,8 +203,8 @@ static void feed(const Shape *s, const Layer<M, W> *l, const W *x, int64_t n, W 
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, s->d_ff - o), tokens = least(T::TOKENS, n - t);
       float up[SPACE] = {}, gate[SPACE] = {};
-      found(l->up, o, x, t, s->d, rows, tokens, up);
-      if (l->gate.w) found(l->gate, o, x, t, s->d, rows, tokens, gate);
+      found(l->up, o, x, t, n, s->d, rows, tokens, up);
+      if (l->gate.w) found(l->gate, o, x, t, n, s->d, rows, tokens, gate);
       for (int i = 0; i < SPACE; i += LANES) {
         vec u = load(up + i);
         const vec g = load(gate + i), sloped = u * s->slope;
@@ -199,7 +215,7 @@ static void feed(const Shape *s, const Layer<M, W> *l, const W *x, int64_t n, W 
         store(up + i, u);
       }
       for (int64_t i = 0; i < tokens; i++)
-        for (int64_t j = 0; j < rows; j++) narrow(up[j * T::TOKENS + i], y + T::at(t + i, o + j, s->d_ff));
+        for (int64_t j = 0; j < rows; j++) narrow(up[T::sum(j, i)], y + T::at(t + i, o + j, s->d_ff));
     }
 }
 
@@ -221,11 +237,6 @@ static void norms(const Shape *s, const float *x, const float *gain, int64_t n, 
   }
 }
 
-template <class M, class W>
-INLINE int64_t place(const Layer<M, W> *l, int64_t position) {
-  return l->ring ? position % l->ring : position;
-}
-
 /* Queries and keys are normed and turned; keys and values go into the cache. all [n, heads + 2 kv_heads, d_head], q [n, heads, d_head] */
 template <class M, class W>
 static void turn(const Shape *s, const Layer<M, W> *l, const Places *p, float *all, W *q) {
@@ -245,41 +256,42 @@ static void turn(const Shape *s, const Layer<M, W> *l, const Places *p, float *a
       }
     }
     const int64_t of = p->row[t] * s->kv_heads + (h < turned ? h - s->heads : h - turned);
-    W *cached = (h < turned ? l->keys : l->values) + (of * l->capacity + place(l, p->position[t])) * dh;
+    W *cached = (h < turned ? l->cache.keys : l->cache.values) + (of * l->cache.capacity + l->cache.place(p->position[t])) * dh;
     W *to = h < s->heads ? q + (t * s->heads + h) * dh : cached;
     for (int64_t j = 0; j < dh; j++) narrow(x[j], to + j);
   }
 }
 
-/* Up to TOKENS query heads of one key/value head over the keys they see, KEYS at a time, the softmax brought up to date behind each.
-   q and y [heads, d_head] */
-template <class M, class W>
-static void attend_some(const Shape *s, const Layer<M, W> *l, const W *q, int64_t heads, int64_t base, int64_t last, float *y) {
+/* Some query heads of one key/value head, which begins at `base`, over the keys they see up to `last`: KEYS at a time, the softmax brought
+   up to date behind each. q and y [heads, d_head] */
+template <int heads, class W>
+static void attend_some(const Shape *s, const Cached<W> *c, const W *q, int64_t base, int64_t last, float *y) {
   const int64_t dh = s->d_head;
-  float most[TOKENS], sums[TOKENS] = {};
-  for (int h = 0; h < TOKENS; h++) most[h] = -INFINITY;
+  float most[heads], sums[heads] = {};
+  for (int h = 0; h < heads; h++) most[h] = -INFINITY;
   memset(y, 0, (size_t)(heads * dh) * sizeof *y);
   int64_t count;
-  for (int64_t at = l->window && last >= l->window ? last - l->window + 1 : 0; at <= last; at += count) {
-    const int64_t from = place(l, at);
+  for (int64_t at = c->window && last >= c->window ? last - c->window + 1 : 0; at <= last; at += count) {
+    const int64_t from = c->place(at);
     count = least(KEYS, last - at + 1);
-    if (l->ring) count = least(count, l->ring - from);
-    const W *keys = l->keys + base + from * dh, *values = l->values + base + from * dh;
-    float scores[TOKENS][KEYS], kept[TOKENS];
+    if (c->ring) count = least(count, c->ring - from);
+    const W *keys = c->keys + base + from * dh, *values = c->values + base + from * dh;
+    float scores[heads][KEYS], kept[heads];
     for (int64_t j = 0; j < count; j += ROWS) {
       const int64_t rows = least(ROWS, count - j);
       float found[ROWS * TOKENS];
-      tile(keys + j * dh, q, dh, rows, heads, true, found);
-      for (int64_t i = 0; i < rows; i++)
-        for (int64_t h = 0; h < heads; h++) scores[h][j + i] = found[i * TOKENS + h] * s->scale;
+      tile(keys + j * dh, q, dh, rows, heads, values + j * dh, 0, 1, found);
+      for (int h = 0; h < heads; h++)
+        for (int64_t i = 0; i < rows; i++) scores[h][j + i] = found[h * ROWS + i] * s->scale;
     }
-    for (int64_t h = 0; h < heads; h++) {
-      float *score = scores[h], highest = most[h];
+    for (int h = 0; h < heads; h++) {
+      float *score = scores[h];
       if (s->softcap)
         for (int64_t j = 0; j < count; j++) score[j] = s->softcap * tanhf(score[j] / s->softcap);
-      for (int64_t j = 0; j < count; j++) highest = score[j] > highest ? score[j] : highest;
       for (int64_t j = count; j < KEYS; j++) score[j] = -INFINITY; /* weighs e^-87 beside a sum of at least 1: nothing */
-      vec weights = {};
+      vec all = load(score), weights = {};
+      for (int j = LANES; j < KEYS; j += LANES) all = larger(all, load(score + j));
+      const float highest = fmaxf(most[h], largest(all));
       for (int j = 0; j < KEYS; j += LANES) {
         const vec e = exponential(load(score + j) - highest);
         store(score + j, e);
@@ -291,22 +303,23 @@ static void attend_some(const Shape *s, const Layer<M, W> *l, const W *q, int64_
     }
     int64_t k = 0;
     for (; k + LANES <= dh; k += LANES) {
-      vec found[TOKENS];
-      for (int64_t h = 0; h < heads; h++) found[h] = load(y + h * dh + k) * kept[h];
+      vec found[heads];
+      for (int h = 0; h < heads; h++) found[h] = load(y + h * dh + k) * kept[h];
       for (int64_t j = 0; j < count; j++) {
         const vec value = load(values + j * dh + k);
-        for (int64_t h = 0; h < heads; h++) found[h] += scores[h][j] * value;
+        __builtin_prefetch(keys + (count + j) * dh + k);
+        for (int h = 0; h < heads; h++) found[h] += scores[h][j] * value;
       }
-      for (int64_t h = 0; h < heads; h++) store(y + h * dh + k, found[h]);
+      for (int h = 0; h < heads; h++) store(y + h * dh + k, found[h]);
     }
     for (; k < dh; k++)
-      for (int64_t h = 0; h < heads; h++) {
+      for (int h = 0; h < heads; h++) {
         float found = y[h * dh + k] * kept[h];
         for (int64_t j = 0; j < count; j++) found += scores[h][j] * wide(values[j * dh + k]);
         y[h * dh + k] = found;
       }
   }
-  for (int64_t h = 0; h < heads; h++)
+  for (int h = 0; h < heads; h++)
     for (int64_t k = 0; k < dh; k++) y[h * dh + k] /= sums[h];
 }
 
@@ -318,10 +331,19 @@ static void attend(const Shape *s, const Layer<M, W> *l, const Places *p, const 
   for (int64_t i = 0; i < p->n * s->kv_heads * parts; i++) {
     const int64_t t = i / parts / s->kv_heads, of = i / parts % s->kv_heads, first = of * group + i % parts * TOKENS;
     const int64_t heads = least(TOKENS, (of + 1) * group - first), at = (t * s->heads + first) * dh;
-    attend_some(s, l, q + at, heads, (p->row[t] * s->kv_heads + of) * l->capacity * dh, p->position[t], all + at);
+    const int64_t base = (p->row[t] * s->kv_heads + of) * l->cache.capacity * dh;
+    switch (heads) {
+      case 1: attend_some<1>(s, &l->cache, q + at, base, p->position[t], all + at); break;
+      case 2: attend_some<2>(s, &l->cache, q + at, base, p->position[t], all + at); break;
+      case 3: attend_some<3>(s, &l->cache, q + at, base, p->position[t], all + at); break;
+      default: attend_some<TOKENS>(s, &l->cache, q + at, base, p->position[t], all + at);
+    }
     for (int64_t k = 0; k < heads * dh; k++) narrow(all[at + k], y + Tiles<M, W>::at(t, first * dh + k, s->heads * dh));
   }
 }
+
+/* Memory that begins with a line of the cache: a vector is not read from two. nullptr: there is none. */
+static void *room(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
 
 /* x [n, d]: each token's embedding, and then the stream behind the last layer. Returns 1 where there is no memory, else 0. */
 template <class M, class W>
@@ -329,9 +351,10 @@ static int through(const Shape *s, const Layer<M, W> *layers, int64_t runs, cons
   typedef Tiles<M, W> T;
   const int64_t n = p->n, q = s->heads * s->d_head, kv = s->kv_heads * s->d_head, every = q + 2 * kv;
   const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS; /* tokens of whole tiles */
-  float *all = (float *)malloc((size_t)(n * every) * sizeof(float) + (size_t)(n * q + whole * (s->d + q + s->d_ff)) * sizeof(W));
-  if (!all) return 1;
-  W *heads = (W *)(all + n * every), *normed = heads + n * q, *y = normed + whole * s->d, *inner = y + whole * q;
+  W *normed = (W *)room((size_t)(whole * (s->d + q + s->d_ff) + n * q) * sizeof(W) + (size_t)(n * every) * sizeof(float));
+  if (!normed) return 1;
+  W *y = normed + whole * s->d, *inner = y + whole * q, *heads = inner + whole * s->d_ff;
+  float *all = (float *)(heads + n * q);
 #pragma omp parallel num_threads((int)s->threads)
   {
     for (int64_t run = 0; run < runs; run++) {
@@ -349,7 +372,7 @@ static int through(const Shape *s, const Layer<M, W> *layers, int64_t runs, cons
     }
     T::end();
   }
-  free(all);
+  free(normed);
   return 0;
 }
 
@@ -358,7 +381,7 @@ template <class M, class W>
 static int linear(const Matrix<M> *m, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {
   typedef Tiles<M, W> T;
   const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS;
-  W *laid = (W *)malloc((size_t)(whole * ins) * sizeof *laid);
+  W *laid = (W *)room((size_t)(whole * ins) * sizeof *laid);
   if (!laid) return 1;
   for (int64_t t = 0; t < n; t++)
     for (int64_t i = 0; i < ins; i++) laid[T::at(t, i, ins)] = x[t * ins + i];

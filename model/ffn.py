@@ -14,6 +14,7 @@ Which is better at equal parameters is a matter of measuring: relu2 and leakyrel
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +25,8 @@ from model.ternary import TernaryLinear, quantize_activations
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) * up, elementwise."""
-    return F.silu(gate) * up
+    curved = F.silu(gate)
+    return curved * up if torch.is_grad_enabled() else curved.mul_(up)  # without gradients nobody needs it any more
 
 
 class SwiGLU(nn.Module):

@@ -72,8 +72,10 @@ def prepare(model: Decoder, compiled: bool = True) -> Ready:
     ready.few = FewTokens.of(ready) if compiled else None
     if ready.few is None:
         _join(ready)
-    else:
-        ready.norm = Norm(ready.norm, model.embedding.weight.device)
+    for module in list(ready.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, RMSNorm):
+                setattr(module, name, Norm(child, model.embedding.weight.device))
     return ready.eval().requires_grad_(False)
 
 
@@ -85,8 +87,6 @@ def _join(ready: Ready) -> None:
         for name, child in list(module.named_children()):
             if isinstance(child, TernaryLinear):
                 setattr(module, name, Rounded(child))
-            elif isinstance(child, RMSNorm):
-                setattr(module, name, Norm(child, ready.embedding.weight.device))
             elif isinstance(child, SwiGLU):
                 setattr(module, name, JoinedSwiGLU(child))
     table, ready.head = ready.table, Linear(0, 0)  # an embedding's rows are read one by one, a head's may be packed
@@ -125,6 +125,7 @@ class Norm(nn.Module):
 
     def __init__(self, plain: RMSNorm, device: torch.device) -> None:
         super().__init__()
+        self.weight = plain.weight  # a sketch is made of it
         gain = torch.ones(plain.width, device=device) if plain.weight is None else plain.weight.float()
         self.register_buffer("gain", gain * plain.width**0.5, persistent=False)
         self.register_buffer("side", torch.tensor((plain.width * plain.eps) ** 0.5, device=device), persistent=False)

@@ -76,6 +76,35 @@ INLINE float total(vec v) { /* by halves, in registers */
   return LANES == 16 ? (q[0][0] + q[0][2]) + (q[0][1] + q[0][LANES / 4 - 1]) : q[0][0] + q[0][1];
 }
 
+INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
+
+INLINE float largest(vec v) { /* by halves too */
+  float all[LANES];
+  store(all, v);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) all[i] = all[i] > all[i + half] ? all[i] : all[i + half];
+  return all[0];
+}
+
+/* out[k] = total(v[k]), to the bit. */
+template <int n>
+INLINE void totals(const vec *v, float *out) {
+  int k = 0;
+#ifdef __AVX512F__
+  for (; k + 4 < n; k += 16) { /* sixteen at once: of two vectors the halves are added side by side, then their quarters, and so on */
+    __m512 s[16];
+    for (int i = 0; i < 16; i++) s[i % 4 * 4 + i / 4] = k + i < n ? (__m512)v[k + i] : _mm512_setzero_ps();
+    for (int i = 0; i < 8; i++) s[i] = _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0x44) + _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0xee);
+    for (int i = 0; i < 4; i++) s[i] = _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0xdd);
+    for (int i = 0; i < 2; i++)
+      s[i] = (__m512)(_mm512_unpacklo_pd((__m512d)s[2 * i], (__m512d)s[2 * i + 1])) + (__m512)_mm512_unpackhi_pd((__m512d)s[2 * i], (__m512d)s[2 * i + 1]);
+    s[0] = _mm512_shuffle_ps(s[0], s[1], 0x88) + _mm512_shuffle_ps(s[0], s[1], 0xdd);
+    memcpy(out + k, s, sizeof *out * (n - k < 16 ? n - k : 16));
+  }
+#endif
+  for (; k < n; k++) out[k] = total(v[k]);
+}
+
 /* e^x by 2^n e^r, |r| <= ln(2)/2, to 2 units in the last place; x is held within -87 and 88. */
 INLINE vec exponential(vec x) {
   const vec zero = {}, least = zero - 87.0f, most = zero + 88.0f;
