@@ -1,9 +1,9 @@
 """Greedy decoding with a key/value cache, beside the peers: a fixed number of new tokens behind prompts of one length.
 
-Tokens a second count the new tokens of all rows: over the whole call, the reading of the prompts included, and those behind the first
-over what a call of one token does not take, `decode`. transformers decodes with
-`generate`, litgpt with its `generate` for one prompt and its `batched_generate_fn` for several, ours with `model.generation.generate`,
-as `athanor chat` does and without its drafts; all eager, and every contestant has the same weights.
+Tokens a second count the new tokens of all rows: in `whole call` over the whole call, the reading of the prompts included; in `decode`
+those behind the first, over what a call takes longer than one that gives a single token. transformers decodes with `generate`, litgpt
+with its `generate` for one prompt and its `batched_generate_fn` for several, ours with `model.generation.generate`, as `athanor chat` does
+and without its drafts; all eager, and every contestant has the same weights.
 
 Before anything is timed each gives its tokens in fp32; `same` says how many rows are the same as the first contestant's, to the last
 token. How far a call raises memory: above the weights at rest.
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shapes", nargs="+", default=["50m", "350m"], help="presets")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16], help="prompts at once")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of each prompt")
-    parser.add_argument("--new", type=int, default=128, help="tokens to decode")
+    parser.add_argument("--new", type=int, default=128, help="tokens to decode, two or more")
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"], help="of weights and activations")
     parser.add_argument("--who", nargs="+", default=["ours", "undrafted", "transformers", "litgpt"])
 

@@ -52,7 +52,9 @@ INLINE void strip(const M *w, const W *x, int64_t n, int64_t tokens, const M *ah
   enum { LINES = (rows * LANES * sizeof(M) + 63) / 64, SHARE = LINES < 2 ? LINES : 2 };
   ahead += rows * n * pass / passes;
   const int64_t step = rows * LANES / passes;
-#define STRIP(tokens) passes == 1 ? dots<rows, tokens, LINES>(w, x, n, ahead, step, out) : dots<rows, tokens, SHARE>(w, x, n, ahead, step, out)
+#define STRIP(tokens)                                                     \
+  passes == 1 ? dots<rows, tokens, LINES>(w, x, n, ahead, step, out)      \
+              : dots<rows, tokens, SHARE>(w, x, n, ahead, step, out)
   switch (tokens) {
     case 1: return STRIP(1);
     case 2: return STRIP(2);
@@ -289,9 +291,9 @@ static void attend_some(const Shape *s, const Cached<W> *c, const W *q, int64_t 
       if (s->softcap)
         for (int64_t j = 0; j < count; j++) score[j] = s->softcap * tanhf(score[j] / s->softcap);
       for (int64_t j = count; j < KEYS; j++) score[j] = -INFINITY; /* weighs e^-87 beside a sum of at least 1: nothing */
-      vec all = load(score), weights = {};
-      for (int j = LANES; j < KEYS; j += LANES) all = larger(all, load(score + j));
-      const float highest = fmaxf(most[h], largest(all));
+      vec top = load(score), weights = {};
+      for (int j = LANES; j < KEYS; j += LANES) top = load(score + j) > top ? load(score + j) : top;
+      const float highest = fmaxf(most[h], largest(top));
       for (int j = 0; j < KEYS; j += LANES) {
         const vec e = exponential(load(score + j) - highest);
         store(score + j, e);

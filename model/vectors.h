@@ -76,8 +76,6 @@ INLINE float total(vec v) { /* by halves, in registers */
   return LANES == 16 ? (q[0][0] + q[0][2]) + (q[0][1] + q[0][LANES / 4 - 1]) : q[0][0] + q[0][1];
 }
 
-INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
-
 INLINE float largest(vec v) { /* by halves too */
   float all[LANES];
   store(all, v);
@@ -94,10 +92,18 @@ INLINE void totals(const vec *v, float *out) {
   for (; k + 4 < n; k += 16) { /* sixteen at once: of two vectors the halves are added side by side, then their quarters, and so on */
     __m512 s[16];
     for (int i = 0; i < 16; i++) s[i % 4 * 4 + i / 4] = k + i < n ? (__m512)v[k + i] : _mm512_setzero_ps();
-    for (int i = 0; i < 8; i++) s[i] = _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0x44) + _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0xee);
-    for (int i = 0; i < 4; i++) s[i] = _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(s[2 * i], s[2 * i + 1], 0xdd);
-    for (int i = 0; i < 2; i++)
-      s[i] = (__m512)(_mm512_unpacklo_pd((__m512d)s[2 * i], (__m512d)s[2 * i + 1])) + (__m512)_mm512_unpackhi_pd((__m512d)s[2 * i], (__m512d)s[2 * i + 1]);
+    for (int i = 0; i < 8; i++) {
+      const __m512 a = s[2 * i], b = s[2 * i + 1];
+      s[i] = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+      const __m512 a = s[2 * i], b = s[2 * i + 1];
+      s[i] = _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd);
+    }
+    for (int i = 0; i < 2; i++) {
+      const __m512d a = (__m512d)s[2 * i], b = (__m512d)s[2 * i + 1];
+      s[i] = (__m512)_mm512_unpacklo_pd(a, b) + (__m512)_mm512_unpackhi_pd(a, b);
+    }
     s[0] = _mm512_shuffle_ps(s[0], s[1], 0x88) + _mm512_shuffle_ps(s[0], s[1], 0xdd);
     memcpy(out + k, s, sizeof *out * (n - k < 16 ? n - k : 16));
   }
