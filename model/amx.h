@@ -32,3 +32,11 @@ extern "C" int allowed() {
   return 0;
 #endif
 }
+
+extern "C" int tiles() { /* whether there are any: without them nothing is computed in bfloat16 */
+#ifdef __AMX_BF16__
+  return 1;
+#else
+  return 0;
+#endif
+}

@@ -4,7 +4,8 @@
 matrices are rounded once. Plain layers on a CPU compute tokens behind a prompt by one call of compiled code (`few_tokens.py`). Where that
 is not to be had, matrices that read the same input are joined (queries, keys and values; gate and up) and queries and keys are normed
 and turned together: at small widths it is the number of operations that a token costs. In bf16 on a CPU the matrices are then in
-oneDNN's own blocks, which else it would make at every product: prompts and batches a quarter faster.
+oneDNN's own blocks, which else it would make at every product: prompts and batches a quarter faster. In fp32 long prompts are multiplied by
+matrix tiles where there are any (`pieces.py`).
 
 Limits: what is not changed is shared with the model, what is changed is not, so the copy is made anew after training. It cannot
 be trained, saved or moved. Sums are added up in another order: results differ in the last bits.
@@ -25,7 +26,8 @@ from model.cache import FEW
 from model.decoder import Decoder
 from model.few_tokens import FewTokens, head_gains
 from model.ffn import SwiGLU, swiglu
-from model.layers import Linear, RMSNorm, product
+from model.layers import Linear, RMSNorm
+from model.pieces import product
 from model.schema import role
 from model.ternary import TernaryLinear, quantize_activations, ternary
 
@@ -73,6 +75,8 @@ def prepare(model: Decoder, compiled: bool = True) -> Ready:
     if ready.few is None:
         _join(ready)
     for module in list(ready.modules()):
+        if isinstance(module, Linear):
+            module.times = product
         for name, child in list(module.named_children()):
             if isinstance(child, RMSNorm):
                 setattr(module, name, Norm(child, model.embedding.weight.device))

@@ -19,14 +19,6 @@ enum { EDGE = 64 };
 
 static const float NOTHING = -1e30f; /* the score of what is not visible */
 
-extern "C" int narrow_too() { /* whether bfloat16 can be computed with */
-#ifdef __AMX_BF16__
-  return 1;
-#else
-  return 0;
-#endif
-}
-
 /* A tensor [rows, heads, length, d_head] with its strides; a head's values lie side by side.
    The same fields, in the same order, as the structures of whole_rows.py. */
 struct View {

@@ -44,7 +44,7 @@ def there(dtype: torch.dtype) -> bool:
         code = library(SOURCE)
     except Unavailable:
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(code.narrow_too()))
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(code.tiles()))
 
 
 def attach(model: Decoder) -> None:
