@@ -4,8 +4,8 @@
    products of two numbers' pieces six are computed, lh mh mm hm hh hl; the three left out are less than 2^-26 of the whole, where fp32
    rounds to 2^-24. A tile's instruction adds up 32 products before it adds them to the sum.
 
-   The six products take a third of the time that vectors take for one, if nobody else uses the processor's tiles; cutting a number into
-   pieces takes as long as some 60 products by vectors. So it pays from hundreds of tokens on.
+   The six products take less than half the time that vectors take for one, if nobody else uses the processor's tiles; cutting a number
+   into pieces takes as long as some 30 to 50 products by vectors. So it pays from hundreds of tokens on.
 
    A result hangs on its own row and token alone, to the bit. Limits: what is smaller than 2^-126 counts as nothing, also as a piece; an
    infinity becomes NaN; the threads share rows, 32 at least each. */
