@@ -142,7 +142,6 @@ static void multiply_all(float *y, int64_t y_row, int64_t tokens, int64_t rows, 
         multiply_edge(at, y_row, least(32, tokens - t), least(32, rows - o), left, x_next, right, w_next, steps, add, ahead);
     }
 }
-#endif
 
 /* n cut into equal parts of at most `most`, as multiples of 32: the length of one. */
 static int64_t part(int64_t n, int64_t most) {
@@ -150,9 +149,8 @@ static int64_t part(int64_t n, int64_t most) {
   return ((n + parts - 1) / parts + 31) / 32 * 32;
 }
 
-/* y [tokens, rows] = x [tokens, n] w^T, w [rows, n]. Returns 1 where there is no memory, 2 where there are no tiles, else 0. */
+/* y [tokens, rows] = x [tokens, n] w^T, w [rows, n]. Returns 1 where there is no memory, else 0. */
 extern "C" int product(const float *x, const float *w, float *y, int64_t tokens, int64_t rows, int64_t n, int64_t threads) {
-#ifdef __AMX_BF16__
   const int64_t width = part(n, WIDTH), some = part(tokens, TOKENS), few = part(rows, least(ROWS, rows / threads + 1)), tiles = (n + 31) / 32;
   bfloat16 *x_pieces = (bfloat16 *)aligned_alloc(64, sizeof(bfloat16) * (size_t)(some / 16 * tiles * THREE));
   int failed = !x_pieces;
@@ -185,7 +183,5 @@ extern "C" int product(const float *x, const float *w, float *y, int64_t tokens,
   }
   free(x_pieces);
   return failed;
-#else
-  return 2;
-#endif
 }
+#endif
