@@ -22,6 +22,27 @@ struct TileShapes {
 
 /* What was written before is in memory when the tiles are loaded: some compilers do not know that loading reads it. */
 static inline void settle() { asm volatile("" ::: "memory"); }
+
+/* Tiles 0 to 3 as the sums of a block [32, 32] of floats, its rows c_row apart: what is there, or nothing yet. */
+static inline __attribute__((always_inline)) void begin_sums(const float *c, int64_t c_row, bool add) {
+  if (add) {
+    _tile_loadd(0, c, (size_t)c_row * 4);
+    _tile_loadd(1, c + 16, (size_t)c_row * 4);
+    _tile_loadd(2, c + 16 * c_row, (size_t)c_row * 4);
+    _tile_loadd(3, c + 16 * c_row + 16, (size_t)c_row * 4);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+}
+static inline __attribute__((always_inline)) void end_sums(float *c, int64_t c_row) {
+  _tile_stored(0, c, (size_t)c_row * 4);
+  _tile_stored(1, c + 16, (size_t)c_row * 4);
+  _tile_stored(2, c + 16 * c_row, (size_t)c_row * 4);
+  _tile_stored(3, c + 16 * c_row + 16, (size_t)c_row * 4);
+}
 #endif
 
 /* 0 where the machine lets this process use what the code was made for. */

@@ -73,19 +73,8 @@ INLINE void turn(bfloat16 *tile) {
 enum { FETCHED = 24 * 64 };
 static void multiply(float *y, int64_t y_row, const bfloat16 *x, int64_t x_next, const bfloat16 *w, int64_t w_next, int64_t steps, bool add,
                      const char *ahead) {
-  const size_t row = (size_t)y_row * 4;
   settle();
-  if (add) {
-    _tile_loadd(0, y, row);
-    _tile_loadd(1, y + 16, row);
-    _tile_loadd(2, y + 16 * y_row, row);
-    _tile_loadd(3, y + 16 * y_row + 16, row);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
+  begin_sums(y, y_row, add);
   for (int64_t t = 0; t < 32; t++) { /* what is written at the end */
     _m_prefetchw(y + t * y_row);
     _m_prefetchw(y + t * y_row + 16);
@@ -113,10 +102,7 @@ static void multiply(float *y, int64_t y_row, const bfloat16 *x, int64_t x_next,
 #undef W
 #undef X
 #undef PRODUCT
-  _tile_stored(0, y, row);
-  _tile_stored(1, y + 16, row);
-  _tile_stored(2, y + 16 * y_row, row);
-  _tile_stored(3, y + 16 * y_row + 16, row);
+  end_sums(y, y_row);
 }
 
 /* The same at the edge of y, of which `tokens` rows and `rows` columns are there. */

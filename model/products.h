@@ -47,18 +47,7 @@ static void multiply(float *c, int64_t c_row, const bfloat16 *a, int64_t a_row, 
   for (int64_t i = 0; i < m; i += 32)
     for (int64_t j = 0; j < n; j += 32) {
       float *at = c + i * c_row + j;
-      const size_t row = (size_t)c_row * 4;
-      if (add) {
-        _tile_loadd(0, at, row);
-        _tile_loadd(1, at + 16, row);
-        _tile_loadd(2, at + 16 * c_row, row);
-        _tile_loadd(3, at + 16 * c_row + 16, row);
-      } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-      }
+      begin_sums(at, c_row, add);
       for (int64_t l = 0; l < k; l += 32) {
         _tile_loadd(4, a + i * a_row + l, (size_t)a_row * 2);
         _tile_loadd(5, a + (i + 16) * a_row + l, (size_t)a_row * 2);
@@ -69,10 +58,7 @@ static void multiply(float *c, int64_t c_row, const bfloat16 *a, int64_t a_row, 
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
       }
-      _tile_stored(0, at, row);
-      _tile_stored(1, at + 16, row);
-      _tile_stored(2, at + 16 * c_row, row);
-      _tile_stored(3, at + 16 * c_row + 16, row);
+      end_sums(at, c_row);
     }
 }
 
