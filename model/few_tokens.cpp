@@ -16,117 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "amx.h"
+#include "tiles.h"
 #include "vectors.h"
-
-/* Of a tile: rows of a matrix, tokens, as many as their sums have registers; and keys that are scored at a time. */
-enum { ROWS = LANES == 16 ? 6 : 3, TOKENS = 4, KEYS = 48 };
-
-/* out[t * ROWS + o] = w[o] . x[t], rows of n. Meanwhile `lines` of the cache are fetched from `ahead` on, at every step `step` further. */
-template <int rows, int tokens, int lines, class M, class W>
-INLINE void dots(const M *w, const W *x, int64_t n, const M *ahead, int64_t step, float *out) {
-  vec sums[tokens][rows] = {};
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES, ahead += step) {
-    vec right[tokens];
-    for (int t = 0; t < tokens; t++) right[t] = load(x + t * n + i);
-    for (int l = 0; l < lines; l++) __builtin_prefetch((const char *)ahead + 64 * l, 0, 2);
-    for (int o = 0; o < rows; o++) {
-      const vec left = load(w + o * n + i);
-      for (int t = 0; t < tokens; t++) sums[t][o] += left * right[t];
-    }
-  }
-  float found[tokens * rows];
-  totals<tokens * rows>(sums[0], found);
-  for (int t = 0; t < tokens; t++)
-    for (int o = 0; o < rows; o++) {
-      float sum = found[t * rows + o];
-      for (int64_t j = i; j < n; j++) sum += wide(w[o * n + j]) * wide(x[t * n + j]);
-      out[t * ROWS + o] = sum;
-    }
-}
-
-/* The same for up to TOKENS tokens, in one of several passes over these rows: each fetches its share of as many rows that lie `ahead`. */
-template <int rows, class M, class W>
-INLINE void strip(const M *w, const W *x, int64_t n, int64_t tokens, const M *ahead, int64_t pass, int64_t passes, float *out) {
-  enum { LINES = (rows * LANES * sizeof(M) + 63) / 64, SHARE = LINES < 2 ? LINES : 2 };
-  ahead += rows * n * pass / passes;
-  const int64_t step = rows * LANES / passes;
-#define STRIP(tokens)                                                     \
-  passes == 1 ? dots<rows, tokens, LINES>(w, x, n, ahead, step, out)      \
-              : dots<rows, tokens, SHARE>(w, x, n, ahead, step, out)
-  switch (tokens) {
-    case 1: return STRIP(1);
-    case 2: return STRIP(2);
-    case 3: return STRIP(3);
-    default: return STRIP(TOKENS);
-  }
-#undef STRIP
-}
-
-/* The same for up to ROWS rows too. */
-template <class M, class W>
-static __attribute__((noinline)) void tile(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, const M *ahead, int64_t pass,
-                                           int64_t passes, float *out) {
-  if (rows == ROWS)
-    strip<ROWS>(w, x, n, tokens, ahead, pass, passes, out);
-  else
-    for (int64_t o = 0; o < rows; o++) strip<1>(w + o * n, x, n, tokens, ahead + o * n, pass, passes, out + o);
-}
-
-/* How a product is cut into tiles; what it reads lies with token t's value i at `at`, what it finds with row o's for token t at `sum`. */
-template <class M, class W>
-struct Tiles {
-  enum { ROWS = ::ROWS, TOKENS = ::TOKENS };
-  static void begin(int64_t) {}
-  static void end() {}
-  INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return t * n + i; }
-  INLINE int64_t sum(int64_t o, int64_t t) { return t * ROWS + o; }
-  INLINE void product(const M *w, const W *x, int64_t n, int64_t rows, int64_t tokens, int64_t pass, int64_t passes, float *out) {
-    tile(w, x, n, rows, tokens, w + ROWS * n, pass, passes, out);
-  }
-};
-
-#ifdef __AMX_BF16__
-/* Matrices of 16 rows by 32 values are multiplied by one instruction, with 16 tokens that lie side by side in pairs of values. */
-template <>
-struct Tiles<bfloat16, bfloat16> {
-  enum { ROWS = 16, TOKENS = 16, WIDTH = 32 };
-  /* Registers: 0 sums, 1 and 2 a matrix and its tokens, 3 and 4 the same for what is left over of a row of n (an even number). */
-  static void configure(int64_t n, int64_t rows) {
-    TileShapes shapes;
-    const int64_t rest = n % WIDTH ? n % WIDTH : 2;
-    shapes.bytes[3] = (uint16_t)(2 * rest);
-    shapes.rows[0] = shapes.rows[1] = shapes.rows[3] = (uint8_t)rows;
-    shapes.rows[4] = (uint8_t)(rest / 2);
-    shapes.use();
-  }
-  static void begin(int64_t n) { configure(n, ROWS); }
-  static void end() { _tile_release(); }
-  INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return ((t / TOKENS * n + i / 2 * 2) * TOKENS) + t % TOKENS * 2 + i % 2; }
-  INLINE int64_t sum(int64_t o, int64_t t) { return o * TOKENS + t; }
-  static void product(const bfloat16 *w, const bfloat16 *x, int64_t n, int64_t rows, int64_t, int64_t pass, int64_t, float *out) {
-    settle();
-    if (rows < ROWS) configure(n, rows);
-    _tile_zero(0);
-    int64_t i = 0;
-    for (; i + WIDTH <= n; i += WIDTH) {
-      if (!pass)
-        for (int o = 0; o < ROWS; o++) __builtin_prefetch(w + (ROWS + o) * n + i);
-      _tile_loadd(1, w + i, (size_t)n * sizeof *w);
-      _tile_loadd(2, x + i * TOKENS, TOKENS * 4);
-      _tile_dpbf16ps(0, 1, 2);
-    }
-    if (i < n) {
-      _tile_loadd(3, w + i, (size_t)n * sizeof *w);
-      _tile_loadd(4, x + i * TOKENS, TOKENS * 4);
-      _tile_dpbf16ps(0, 3, 4);
-    }
-    _tile_stored(0, out, TOKENS * 4);
-    if (rows < ROWS) configure(n, ROWS);
-  }
-};
-#endif
 
 /* The same fields, in the same order, as the structures of few_tokens.py. */
 struct Shape {
@@ -167,9 +58,9 @@ struct Places {
 
 /* out[T::sum(j, i)] = (row o + j of m) . (token t + i of x, which has `every`), rows of n */
 template <class M, class W>
-INLINE void found(Matrix<M> m, int64_t o, const W *x, int64_t t, int64_t every, int64_t n, int64_t rows, int64_t tokens, float *out) {
+INLINE void found(Matrix<M> m, int64_t o, const typename Tiles<M, W>::Laid *x, int64_t t, int64_t every, int64_t n, int64_t rows, int64_t tokens, float *out) {
   typedef Tiles<M, W> T;
-  T::product(m.w + o * n, x + t * n, n, rows, tokens, t / T::TOKENS, (every + T::TOKENS - 1) / T::TOKENS, out);
+  T::product(m.w + o * n, x + T::token_at(t, n), n, rows, tokens, t / T::TOKENS, (every + T::TOKENS - 1) / T::TOKENS, out);
   if (m.factor)
     for (int64_t j = 0; j < rows; j++)
       for (int64_t i = 0; i < tokens; i++) out[T::sum(j, i)] *= m.factor[o + j];
@@ -177,7 +68,7 @@ INLINE void found(Matrix<M> m, int64_t o, const W *x, int64_t t, int64_t every, 
 
 /* y[t, o] = m[o] . x[t], or y[t, o] += factor * m[o] . x[t]; rows of y lie y_row apart. */
 template <bool add, class M, class W>
-static void product(Matrix<M> m, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
+static void product(Matrix<M> m, int64_t outs, const typename Tiles<M, W>::Laid *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
   typedef Tiles<M, W> T;
   T::begin(ins);
 #pragma omp for schedule(static)
@@ -185,7 +76,7 @@ static void product(Matrix<M> m, int64_t outs, const W *x, int64_t ins, int64_t 
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, outs - o), tokens = least(T::TOKENS, n - t);
       float sums[T::ROWS * T::TOKENS];
-      found(m, o, x, t, n, ins, rows, tokens, sums);
+      found<M, W>(m, o, x, t, n, ins, rows, tokens, sums);
       for (int64_t i = 0; i < tokens; i++)
         for (int64_t j = 0; j < rows; j++) {
           float *to = y + (t + i) * y_row + o + j;
@@ -196,7 +87,7 @@ static void product(Matrix<M> m, int64_t outs, const W *x, int64_t ins, int64_t 
 
 /* y [n, d_ff]: silu(gate x) * up x, or lrelu(up x)^2 */
 template <class M, class W>
-static void feed(const Shape *s, const Layer<M, W> *l, const W *x, int64_t n, W *y) {
+static void feed(const Shape *s, const Layer<M, W> *l, const typename Tiles<M, W>::Laid *x, int64_t n, W *y) {
   typedef Tiles<M, W> T;
   enum { SPACE = (T::ROWS * T::TOKENS + LANES - 1) / LANES * LANES };
   T::begin(s->d);
@@ -205,8 +96,8 @@ static void feed(const Shape *s, const Layer<M, W> *l, const W *x, int64_t n, W 
     for (int64_t t = 0; t < n; t += T::TOKENS) {
       const int64_t rows = least(T::ROWS, s->d_ff - o), tokens = least(T::TOKENS, n - t);
       float up[SPACE] = {}, gate[SPACE] = {};
-      found(l->up, o, x, t, n, s->d, rows, tokens, up);
-      if (l->gate.w) found(l->gate, o, x, t, n, s->d, rows, tokens, gate);
+      found<M, W>(l->up, o, x, t, n, s->d, rows, tokens, up);
+      if (l->gate.w) found<M, W>(l->gate, o, x, t, n, s->d, rows, tokens, gate);
       for (int i = 0; i < SPACE; i += LANES) {
         vec u = load(up + i);
         const vec g = load(gate + i), sloped = u * s->slope;
@@ -351,30 +242,33 @@ static void *room(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 6
 template <class M, class W>
 static int through(const Shape *s, const Layer<M, W> *layers, int64_t runs, const Places *p, float *x) {
   typedef Tiles<M, W> T;
-  const int64_t n = p->n, q = s->heads * s->d_head, kv = s->kv_heads * s->d_head, every = q + 2 * kv;
+  typedef typename T::Laid Laid;
+  const int64_t n = p->n, d = s->d, ff = s->d_ff, q = s->heads * s->d_head, kv = s->kv_heads * s->d_head, every = q + 2 * kv;
   const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS; /* tokens of whole tiles */
-  W *normed = (W *)room((size_t)(whole * (s->d + q + s->d_ff) + n * q) * sizeof(W) + (size_t)(n * every) * sizeof(float));
-  if (!normed) return 1;
-  W *y = normed + whole * s->d, *inner = y + whole * q, *heads = inner + whole * s->d_ff;
+  const int64_t space = T::space(n, greatest(greatest(d, q), ff)), written = whole * (d + q + ff) + n * q;
+  Laid *laid = (Laid *)room((size_t)space * sizeof(Laid) + (size_t)written * sizeof(W) + (size_t)(n * every) * sizeof(float));
+  if (!laid) return 1;
+  W *normed = (W *)(laid + space), *y = normed + whole * d, *inner = y + whole * q, *heads = inner + whole * ff;
   float *all = (float *)(heads + n * q);
 #pragma omp parallel num_threads((int)s->threads)
   {
     for (int64_t run = 0; run < runs; run++) {
       const Layer<M, W> *l = layers + run;
       norms<M>(s, x, l->attention_gain, n, normed);
-      product<false>(l->q, q, normed, s->d, n, all, every);
-      product<false>(l->k, kv, normed, s->d, n, all + q, every);
-      product<false>(l->v, kv, normed, s->d, n, all + q + kv, every);
+      const Laid *read = T::lay(normed, n, d, laid);
+      product<false, M, W>(l->q, q, read, d, n, all, every);
+      product<false, M, W>(l->k, kv, read, d, n, all + q, every);
+      product<false, M, W>(l->v, kv, read, d, n, all + q + kv, every);
       turn(s, l, p, all, heads);
       attend(s, l, p, heads, all, y);
-      product<true>(l->o, s->d, y, q, n, x, s->d, s->branch);
+      product<true, M, W>(l->o, d, T::lay(y, n, q, laid), q, n, x, d, s->branch);
       norms<M>(s, x, l->ffn_gain, n, normed);
-      feed(s, l, normed, n, inner);
-      product<true>(l->down, s->d, inner, s->d_ff, n, x, s->d, s->branch);
+      feed(s, l, T::lay(normed, n, d, laid), n, inner);
+      product<true, M, W>(l->down, d, T::lay(inner, n, ff, laid), ff, n, x, d, s->branch);
     }
     T::end();
   }
-  free(normed);
+  free(laid);
   return 0;
 }
 
@@ -382,14 +276,16 @@ static int through(const Shape *s, const Layer<M, W> *layers, int64_t runs, cons
 template <class M, class W>
 static int linear(const Matrix<M> *m, int64_t outs, const W *x, int64_t ins, int64_t n, float *y, int64_t threads) {
   typedef Tiles<M, W> T;
-  const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS;
-  W *laid = (W *)room((size_t)(whole * ins) * sizeof *laid);
+  typedef typename T::Laid Laid;
+  const int64_t whole = (n + T::TOKENS - 1) / T::TOKENS * T::TOKENS, space = T::space(n, ins);
+  Laid *laid = (Laid *)room((size_t)space * sizeof(Laid) + (size_t)(whole * ins) * sizeof(W));
   if (!laid) return 1;
+  W *written = (W *)(laid + space);
   for (int64_t t = 0; t < n; t++)
-    for (int64_t i = 0; i < ins; i++) laid[T::at(t, i, ins)] = x[t * ins + i];
+    for (int64_t i = 0; i < ins; i++) written[T::at(t, i, ins)] = x[t * ins + i];
 #pragma omp parallel num_threads((int)threads)
   {
-    product<false>(*m, outs, laid, ins, n, y, outs);
+    product<false, M, W>(*m, outs, T::lay(written, n, ins, laid), ins, n, y, outs);
     T::end();
   }
   free(laid);
@@ -404,6 +300,9 @@ static int linear(const Matrix<M> *m, int64_t outs, const W *x, int64_t ins, int
     return linear(m, o, x, i, n, y, threads);                                                                                  \
   }
 DOOR(float, float)
+#ifdef __AMX_BF16__
+DOOR(in_pieces, float)
+#endif
 DOOR(bfloat16, bfloat16)
 DOOR(int8_t, float)
 DOOR(int8_t, bfloat16)

@@ -7,6 +7,9 @@ whatever is computed beside it, in a batch or as a draft.
 Reading the weights is what a token waits for, so there is a way to read fewer: matrices quantized to 8 bits, with a factor for each
 row. What they say is near, not equal: it serves as a draft that the true weights check (`speculative.py`).
 
+Weights of fp32 that are too many for a cache go through the processor's matrix tiles in pieces, where it has any (`tiles.h`): up to 16
+tokens then take hardly longer than one.
+
 Limits: a CPU; weights in fp32 or bf16; the plain layer of the presets (grouped and windowed attention, QK norms, rotations of any kind,
 score softcap, scaled norms, loops; swiglu and the squared kinds). Every other option is left to the modules.
 """
@@ -30,6 +33,7 @@ from model.stream import Block
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}  # of the types in the source
+LARGE = 512 << 20  # bytes of fp32 weights that come from memory at every token, where a processor's caches hold fewer
 
 
 class _Shape(ctypes.Structure):
@@ -71,9 +75,10 @@ class FewTokens:
 
     def __init__(self, model: Decoder, code: ctypes.CDLL, quantized: bool) -> None:
         c, name = model.config, NAMES[model.dtype]
-        self.quantized, weights = quantized, "int8_t" if quantized else name
-        self.through_code: Callable[..., int] = getattr(code, f"through_{weights}_{name}")
-        self.linear_code: Callable[..., int] = getattr(code, f"linear_{weights}_{name}")
+        in_pieces = model.dtype == torch.float32 and code.tiles() and sum(p.nbytes for p in model.parameters()) >= LARGE
+        self.quantized, self.weights = quantized, "int8_t" if quantized else "in_pieces" if in_pieces else name
+        self.through_code: Callable[..., int] = getattr(code, f"through_{self.weights}_{name}")
+        self.linear_code: Callable[..., int] = getattr(code, f"linear_{self.weights}_{name}")
         self.dtype, self.d, self.rope, self.held = model.dtype, c.d_model, model.rope, list[Tensor]()
         order = c.unrolled(model.looping)
         every = [self._layer(block) for block in model.blocks]  # type: ignore[arg-type]

@@ -1,71 +1,28 @@
-/* Products in fp32, y = x w^T, by the processor's matrix tiles (Intel AMX), which multiply bfloat16 only.
-
-   A number is the sum of three pieces of 8 bits, a = h + m + l, each the bfloat16 nearest to what is left: nothing is lost. Of the nine
-   products of two numbers' pieces six are computed, lh mh mm hm hh hl; the three left out are less than 2^-26 of the whole, where fp32
-   rounds to 2^-24. A tile's instruction adds up 32 products before it adds them to the sum.
+/* Products in fp32, y = x w^T, by the processor's matrix tiles (Intel AMX), each number in three pieces of bfloat16 (`pieces.h`).
 
    The six products take less than half the time that vectors take for one, if nobody else uses the processor's tiles; cutting a number
-   into pieces takes as long as some 30 to 50 products by vectors. So it pays from hundreds of tokens on.
+   into pieces takes as long as some tens of products by vectors. So it pays from hundreds of tokens on; few tokens, which wait for the
+   numbers to come from memory, are multiplied elsewhere (`tiles.h`). A tile's instruction adds up 32 products before it adds them to the sum.
 
-   A result hangs on its own row and token alone, to the bit. Limits: what is smaller than 2^-126 counts as nothing, also as a piece; an
-   infinity becomes NaN; the threads share rows, 32 at least each. */
+   A result hangs on its own row and token alone, to the bit. The threads share rows, 32 at least each. */
 
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "amx.h"
-#include "vectors.h"
+#include "pieces.h"
 
 #ifdef __AMX_BF16__
 enum {
-  TILE = 16 * 32,      /* values of a tile: 16 rows or tokens by 32 */
-  THREE = 3 * TILE,    /* its h, m and l, one behind the other */
-  ROWS = 128,          /* of w that a thread holds in pieces, */
-  WIDTH = 1024,        /* of which so many values at a time: near, in its second cache */
-  TOKENS = 2048,       /* that all threads hold in pieces */
+  ROWS = 128,    /* of w that a thread holds in pieces, */
+  WIDTH = 1024,  /* of which so many values at a time: near, in its second cache */
+  TOKENS = 2048, /* that all threads hold in pieces */
 };
 
-/* 32 values, of which n are there -> 32 of each piece. */
-INLINE void cut(const float *x, int64_t n, __m512i *pieces) {
-  const uint32_t there = n < 32 ? (1u << n) - 1 : ~0u;
-  __m512 low = _mm512_maskz_loadu_ps((__mmask16)there, x), high = _mm512_maskz_loadu_ps((__mmask16)(there >> 16), x + 16);
-  for (int p = 0; p < 3; p++) {
-    const __m256i a = (__m256i)_mm512_cvtneps_pbh(low), b = (__m256i)_mm512_cvtneps_pbh(high);
-    pieces[p] = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
-    low -= (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(a), 16);
-    high -= (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
-  }
-}
-
 /* Up to 16 rows of n values -> tiles; rows and values that are not there are zeros. */
+template <bool nearest>
 static void cut_rows(const float *x, int64_t row, int64_t rows, int64_t n, bfloat16 *tiles) {
   for (int64_t i = 0; i < 16; i++)
-    for (int64_t j = 0; j < n; j += 32) {
-      __m512i pieces[3];
-      cut(x + i * row + j, i < rows ? n - j : 0, pieces);
-      for (int p = 0; p < 3; p++) _mm512_store_si512(tiles + j / 32 * THREE + p * TILE + i * 32, pieces[p]);
-    }
-}
-
-/* A tile as the second factor: [16, 16] pairs of values, turned. Twice by pairs of rows, twice by quarters. */
-INLINE void turn(bfloat16 *tile) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 16; i++) a[i] = _mm512_load_si512(tile + i * 32);
-  for (int i = 0; i < 16; i += 2) b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]), b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-  for (int i = 0; i < 16; i += 4)
-    for (int j = 0; j < 2; j++) {
-      a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
-      a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
-    }
-  for (int i = 0; i < 16; i += 8)
-    for (int j = 0; j < 4; j++) {
-      b[i + j] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0x88);
-      b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
-    }
-  for (int j = 0; j < 8; j++) {
-    _mm512_store_si512(tile + j * 32, _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88));
-    _mm512_store_si512(tile + (j + 8) * 32, _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd));
-  }
+    for (int64_t j = 0; j < n; j += 32) cut<nearest>(x + i * row + j, i < rows ? n - j : 0, tiles + j / 32 * THREE + i * 32);
 }
 
 /* y [32, 32] (+)= x w^T of `steps` tiles' widths; of x and of w two rows of tiles, the second `x_next` and `w_next` behind the first.
@@ -79,7 +36,6 @@ static void multiply(float *y, int64_t y_row, const bfloat16 *x, int64_t x_next,
     _m_prefetchw(y + t * y_row);
     _m_prefetchw(y + t * y_row + 16);
   }
-  enum { H = 0, M = TILE, L = 2 * TILE };
 #define PRODUCT(sum, left, right)                     \
   _tile_dpbf16ps(sum, left, right);                   \
   _mm_prefetch(ahead, _MM_HINT_T0);                   \
@@ -149,7 +105,7 @@ extern "C" int product(const float *x, const float *w, float *y, int64_t tokens,
       const int64_t here = least(some, tokens - t);
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < (here + 31) / 32 * 32; i += 16)
-        if (!failed) cut_rows(x + (t + i) * n, n, here - i, n, x_pieces + i / 16 * tiles * THREE);
+        if (!failed) cut_rows<true>(x + (t + i) * n, n, here - i, n, x_pieces + i / 16 * tiles * THREE);
 #pragma omp for schedule(dynamic)
       for (int64_t o = 0; o < rows; o += few) {
         const int64_t these = least(few, rows - o);
@@ -157,7 +113,7 @@ extern "C" int product(const float *x, const float *w, float *y, int64_t tokens,
           const int64_t values = least(width, n - k), steps = (values + 31) / 32;
           for (int64_t i = 0; i < (these + 31) / 32 * 32; i += 16) {
             bfloat16 *to = w_pieces + i / 16 * steps * THREE;
-            cut_rows(w + (o + i) * n + k, n, these - i, values, to);
+            cut_rows<false>(w + (o + i) * n + k, n, these - i, values, to);
             for (int64_t j = 0; j < steps * 3; j++) turn(to + j * TILE);
           }
           multiply_all(y + t * rows + o, rows, here, these, x_pieces + k / 32 * THREE, tiles * THREE, w_pieces, steps * THREE, steps, k > 0);

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from model import few_tokens
 from model.cache import KVCache
 from model.compiled import COMPILERS, Unavailable, library
 from model.config import Loop
@@ -16,7 +17,7 @@ from model.inference import prepare
 from model.presets import PRESETS, preset
 from tests.model.options import awake, ids, shape
 
-DTYPES = [torch.float32, torch.bfloat16]
+WAYS = [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)]  # and whether as large as comes from memory
 SHAPES = {  # widths that leave something over in every tile; more query heads than a tile has tokens; a window that comes round
     "odd widths": shape("plain").replace(d_model=44, d_head=10, d_ff=50, rope_dims=6),
     "many heads": shape("plain").replace(n_head=22, n_kv_head=2, d_head=8, ffn_kind="leakyrelu2"),
@@ -35,10 +36,20 @@ def test_it_is_there_where_a_compiler_is():
     assert (ready.few is not None) == any(shutil.which(name) for name in COMPILERS)
 
 
+def test_large_weights_go_in_pieces_where_there_are_tiles(monkeypatch):
+    model = awake(shape("plain"))
+    size = sum(p.nbytes for p in model.parameters())
+    for large, weights in ((size, "in_pieces"), (size + 1, "float")):
+        monkeypatch.setattr(few_tokens, "LARGE", large)
+        few = prepare(model).few
+        assert few is None or few.weights == (weights if library(SOURCE).tiles() else "float")
+
+
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "large"), WAYS)
 @torch.no_grad()
-def test_tokens_one_by_one_give_what_the_model_gives_on_whole_rows(name, dtype):
+def test_tokens_one_by_one_give_what_the_model_gives_on_whole_rows(name, dtype, large, monkeypatch):
+    monkeypatch.setattr(few_tokens, "LARGE", 0 if large else few_tokens.LARGE)
     model, x = awake(SHAPES[name], dtype=dtype), ids(17, 64)
     found = _read(prepare(model), x, [8, *[1] * 39, 3, 14])
     wanted = model(x)
@@ -49,9 +60,10 @@ def test_tokens_one_by_one_give_what_the_model_gives_on_whole_rows(name, dtype):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "large"), WAYS)
 @torch.no_grad()
-def test_a_tokens_bits_are_the_same_alone_in_a_batch_and_as_a_draft(name, dtype):
+def test_a_tokens_bits_are_the_same_alone_in_a_batch_and_as_a_draft(name, dtype, large, monkeypatch):
+    monkeypatch.setattr(few_tokens, "LARGE", 0 if large else few_tokens.LARGE)
     model, x = prepare(awake(SHAPES[name], dtype=dtype)), ids(17, 40)
     if model.few is None:
         return  # there is no compiler: rounding may differ
@@ -64,8 +76,10 @@ def test_a_tokens_bits_are_the_same_alone_in_a_batch_and_as_a_draft(name, dtype)
             assert torch.equal(model(x[row : row + 1, at : at + 1], cache=alone)[0, 0], batch[row, at])
 
 
+@pytest.mark.parametrize("large", [False, True])
 @torch.no_grad()
-def test_the_number_of_threads_changes_nothing():
+def test_the_number_of_threads_changes_nothing(large, monkeypatch):
+    monkeypatch.setattr(few_tokens, "LARGE", 0 if large else few_tokens.LARGE)
     model, x = prepare(awake(SHAPES["many heads"])), ids(3, 20)
     cache, before = _cache(model, x[:, :8]), torch.get_num_threads()
     found = []
