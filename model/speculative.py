@@ -32,8 +32,9 @@ from model.inference import Ready
 from model.mtp import ChainHead
 
 WAYS = ("auto", "sketch", "heads", "off")
-LENGTHS = (1, 3, 7)  # of a sketch's drafts: with the token before them they fill tiles of 2, 4 and 8
-ROWS = 2  # as many are worth a sketch: beyond, products take longer than reading the weights
+LENGTHS = (1, 3, 7)  # of a sketch's drafts
+TOKENS = 16  # of all rows that a check reads: as many wait for the weights to come from memory, more take longer than that
+ROWS = {"float": 2, "bfloat16": 2, "in_pieces": 4}  # as many are worth a sketch, by the weights that check it
 WEIGHTS = 128 << 20  # bytes of fp32: as many are worth a sketch, which costs about a millisecond a token beside reading its own
 
 Choose = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # logits [B, 1, V], ids [B, N], their lengths [B, 1], place -> tokens [B, 1]
@@ -105,14 +106,16 @@ class SketchDrafter(Drafter):
     """Drafts by the model with 8-bit matrices. They grow longer where all of one is right, and shorter where half is not."""
 
     def __init__(self, model: Ready) -> None:
-        self.model, self.level = model, 1
+        assert model.few is not None
+        self.model, self.level, self.rows = model, 1, ROWS[model.few.weights]
 
     def learn(self, drafted: int, accepted: list[int]) -> None:
         right = sum(accepted) / (drafted * len(accepted))
         self.level = min(max(self.level + (right == 1) - (right < 0.5), 0), len(LENGTHS) - 1)
 
     def draft(self, h: Tensor, token: Tensor, cache: KVCache, room: int, choose: Choose) -> Tensor:
-        most = min(LENGTHS[self.level], room) if len(token) <= ROWS else 0
+        rows = len(token)
+        most = min(LENGTHS[self.level], TOKENS // rows - 1, room) if rows <= self.rows else 0
         drafts, before = [token[:, None]], cache.lengths
         for place in range(most):
             logits = self.model.sketch(drafts[-1], cache=cache)
