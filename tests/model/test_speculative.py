@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model import few_tokens
 from model.cache import KVCache
 from model.config import DecoderConfig
 from model.decoder import Decoder
@@ -156,13 +157,14 @@ def test_who_drafts_is_one_of_the_known():
         generate(counting(1), [[3]], Sampling(max_tokens=9), speculative="sketch")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "large"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)])
 @pytest.mark.parametrize("option", ["plain", "windows", "loop", "smear"])
-def test_a_sketch_changes_no_token(option, dtype):
+def test_a_sketch_changes_no_token(option, dtype, large, monkeypatch):
+    monkeypatch.setattr(few_tokens, "LARGE", 0 if large else few_tokens.LARGE)
     model, stats = prepare(awake(shape(option, max_seq_len=80), dtype=dtype)), Speculation()
     if model.few is None:
         return  # there is no compiler
-    for prompts, how in CASES:  # three rows until one has ended; beyond the window
+    for prompts, how in CASES:  # three rows, of which weights in pieces let all have drafts, others when one has ended; beyond the window
         sampling = Sampling(max_tokens=100, **how)
         plain = generate(model, prompts, sampling, speculative="off")
         assert generate(model, prompts, sampling, speculative="sketch", stats=stats) == plain
