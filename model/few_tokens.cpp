@@ -4,7 +4,7 @@
 
    A forward of few tokens reads each weight once and does little else; what it costs beside that is the code that runs between two
    products. Here that is a barrier. Cache and what a product reads are fp32 or bfloat16 (W); weights (M) are too, or integers of 8 bits
-   with a factor for each row; sums and everything else are fp32.
+   with a factor for each row; sums and everything else are fp32. How they are multiplied stands in `tiles.h`.
 
    Every sum is added up in an order that depends on the shape alone, neither on how many tokens there are nor on the threads: a token's
    result is the same, to the bit, whatever is computed beside it.
@@ -18,6 +18,8 @@
 
 #include "tiles.h"
 #include "vectors.h"
+
+enum { KEYS = 48 }; /* that are scored at a time */
 
 /* The same fields, in the same order, as the structures of few_tokens.py. */
 struct Shape {
@@ -58,7 +60,8 @@ struct Places {
 
 /* out[T::sum(j, i)] = (row o + j of m) . (token t + i of x, which has `every`), rows of n */
 template <class M, class W>
-INLINE void found(Matrix<M> m, int64_t o, const typename Tiles<M, W>::Laid *x, int64_t t, int64_t every, int64_t n, int64_t rows, int64_t tokens, float *out) {
+INLINE void found(Matrix<M> m, int64_t o, const typename Tiles<M, W>::Laid *x, int64_t t, int64_t every, int64_t n, int64_t rows,
+                  int64_t tokens, float *out) {
   typedef Tiles<M, W> T;
   T::product(m.w + o * n, x + T::token_at(t, n), n, rows, tokens, t / T::TOKENS, (every + T::TOKENS - 1) / T::TOKENS, out);
   if (m.factor)
@@ -68,7 +71,8 @@ INLINE void found(Matrix<M> m, int64_t o, const typename Tiles<M, W>::Laid *x, i
 
 /* y[t, o] = m[o] . x[t], or y[t, o] += factor * m[o] . x[t]; rows of y lie y_row apart. */
 template <bool add, class M, class W>
-static void product(Matrix<M> m, int64_t outs, const typename Tiles<M, W>::Laid *x, int64_t ins, int64_t n, float *y, int64_t y_row, float factor = 1) {
+static void product(Matrix<M> m, int64_t outs, const typename Tiles<M, W>::Laid *x, int64_t ins, int64_t n, float *y, int64_t y_row,
+                    float factor = 1) {
   typedef Tiles<M, W> T;
   T::begin(ins);
 #pragma omp for schedule(static)

@@ -36,28 +36,10 @@ static void multiply(float *y, int64_t y_row, const bfloat16 *x, int64_t x_next,
     _m_prefetchw(y + t * y_row);
     _m_prefetchw(y + t * y_row + 16);
   }
-#define PRODUCT(sum, left, right)                     \
-  _tile_dpbf16ps(sum, left, right);                   \
-  _mm_prefetch(ahead, _MM_HINT_T0);                   \
-  ahead += 64;
-#define X(piece)                                      \
-  _tile_loadd(4, x + piece, 64);                      \
-  PRODUCT(0, 4, 6) PRODUCT(1, 4, 7)                   \
-  _tile_loadd(5, x + x_next + piece, 64);             \
-  PRODUCT(2, 5, 6) PRODUCT(3, 5, 7)
-#define W(piece)                                      \
-  _tile_loadd(6, w + piece, 64);                      \
-  PRODUCT(0, 4, 6) PRODUCT(2, 5, 6)                   \
-  _tile_loadd(7, w + w_next + piece, 64);             \
-  PRODUCT(1, 4, 7) PRODUCT(3, 5, 7)
-  for (int64_t k = 0; k < steps; k++, x += THREE, w += THREE) { /* from one product to the next one factor changes */
-    _tile_loadd(6, w + H, 64);
-    _tile_loadd(7, w + w_next + H, 64);
-    X(L) X(M) W(M) X(H) W(H) W(L)
-  }
-#undef W
-#undef X
-#undef PRODUCT
+  for (int64_t k = 0; k < steps; k++, x += THREE, w += THREE)
+    multiply_pieces<true>(x, x_next, w, w_next, [&](int) __attribute__((always_inline)) {
+      for (int i = 0; i < FETCHED; i += 6 * 64, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T0);
+    });
   end_sums(y, y_row);
 }
 

@@ -15,9 +15,6 @@
 enum {
   TILE = 16 * 32,   /* values of a tile: 16 rows or tokens by 32 */
   THREE = 3 * TILE, /* its h, m and l, one behind the other */
-  H = 0,
-  M = TILE,
-  L = 2 * TILE,
 };
 
 /* 32 values, of which n are there -> a row of each piece's tile. Values 16 apart become neighbours, of both factors alike. */
@@ -26,8 +23,8 @@ INLINE void cut(const float *x, int64_t n, bfloat16 *row) {
   const uint32_t there = n >= 32 ? ~0u : n > 0 ? (1u << n) - 1 : 0;
   const __m512i upper = _mm512_set1_epi32((int)0xffff0000), half = _mm512_set1_epi32(0x8000);
   __m512i low = (__m512i)_mm512_maskz_loadu_ps((__mmask16)there, x), high = (__m512i)_mm512_maskz_loadu_ps((__mmask16)(there >> 16), x + 16);
-  for (int p = H; p <= L; p += TILE) {
-    const bool round = nearest && p < L; /* of l there is nothing to round */
+  for (int p = 0; p < THREE; p += TILE) {
+    const bool round = nearest && p < 2 * TILE; /* of l there is nothing to round */
     const __m512i a = _mm512_and_si512(round ? _mm512_add_epi32(low, half) : low, upper);
     const __m512i b = _mm512_and_si512(round ? _mm512_add_epi32(high, half) : high, upper);
     _mm512_store_si512(row + p, _mm512_or_si512(_mm512_srli_epi32(a, 16), b));
@@ -57,4 +54,31 @@ INLINE void turn(bfloat16 *tile) {
   }
 }
 
+
+/* Tiles 0 to 3, the sums [2, 2], += left [2] right [2], the second of each `next` behind the first, or, if not two, left [2] right. Six
+   products of pieces, from one to the next of which one factor changes; behind each, with its number, the processor has time for `meanwhile`. */
+template <bool two, class Work>
+INLINE void multiply_pieces(const bfloat16 *left, int64_t left_next, const bfloat16 *right, int64_t right_next, Work meanwhile) {
+  enum { H = 0, M = TILE, L = 2 * TILE };
+#define PRODUCT(sum, a, b) \
+  if (two || sum % 2 == 0) _tile_dpbf16ps(sum, a, b);
+#define LEFT(piece, number)                     \
+  _tile_loadd(4, left + piece, 64);             \
+  PRODUCT(0, 4, 6) PRODUCT(1, 4, 7)             \
+  _tile_loadd(5, left + left_next + piece, 64); \
+  PRODUCT(2, 5, 6) PRODUCT(3, 5, 7)             \
+  meanwhile(number);
+#define RIGHT(piece, number)                               \
+  _tile_loadd(6, right + piece, 64);                       \
+  PRODUCT(0, 4, 6) PRODUCT(2, 5, 6)                        \
+  if (two) _tile_loadd(7, right + right_next + piece, 64); \
+  PRODUCT(1, 4, 7) PRODUCT(3, 5, 7)                        \
+  meanwhile(number);
+  _tile_loadd(6, right + H, 64);
+  if (two) _tile_loadd(7, right + right_next + H, 64);
+  LEFT(L, 0) LEFT(M, 1) RIGHT(M, 2) LEFT(H, 3) RIGHT(H, 4) RIGHT(L, 5)
+#undef RIGHT
+#undef LEFT
+#undef PRODUCT
+}
 #endif

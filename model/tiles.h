@@ -12,8 +12,8 @@
 #include "pieces.h"
 #include "vectors.h"
 
-/* Of a tile: rows of a matrix, tokens, as many as their sums have registers; and keys that are scored at a time. */
-enum { ROWS = LANES == 16 ? 6 : 3, TOKENS = 4, KEYS = 48 };
+/* Of a tile: rows of a matrix, tokens, as many as their sums have registers. */
+enum { ROWS = LANES == 16 ? 6 : 3, TOKENS = 4 };
 
 /* out[t * ROWS + o] = w[o] . x[t], rows of n. Meanwhile `lines` of the cache are fetched from `ahead` on, at every step `step` further. */
 template <int rows, int tokens, int lines, class M, class W>
@@ -145,7 +145,7 @@ struct Tiles<in_pieces, float> {
   static void begin(int64_t) { TileShapes().use(); }
   static void end() { _tile_release(); }
   INLINE int64_t at(int64_t t, int64_t i, int64_t n) { return t * n + i; }
-  INLINE int64_t sum(int64_t o, int64_t t) { return t / 16 * TILE + o * 16 + t % 16; }
+  INLINE int64_t sum(int64_t o, int64_t t) { return o * TOKENS + t; }
 
   static const bfloat16 *lay(const float *x, int64_t tokens, int64_t n, bfloat16 *laid) {
 #pragma omp for schedule(static)
@@ -153,63 +153,42 @@ struct Tiles<in_pieces, float> {
       for (int64_t t = 0; t < tokens; t += 16) {
         bfloat16 *to = laid + token_at(t, n) + k * THREE;
         for (int64_t i = 0; i < 16; i++) cut<true>(x + (t + i) * n + k * WIDTH, t + i < tokens ? n - k * WIDTH : 0, to + i * WIDTH);
-        for (int p = H; p <= L; p += TILE) turn(to + p);
+        for (int p = 0; p < THREE; p += TILE) turn(to + p);
       }
     return laid;
   }
 
-  /* A block in pieces times up to 16 tokens, or 32, the second 16 `second` behind the first. Meanwhile the block at `next` is cut; whole:
-     all of it is there, else so many rows and values. Tiles 0 to 3 are the sums, 4 and 5 pieces of rows, 6 and 7 of tokens. */
+  /* Rows `from` to `upto` of a block are cut; whole: all of it is there, else so many rows and values. */
+  template <bool whole>
+  INLINE void cut_rows(const float *w, int64_t n, int64_t rows, int64_t values, int from, int upto, bfloat16 *pieces) {
+    for (int o = from; o < upto; o++)
+      cut<false>(w + o * n, whole ? WIDTH : o < rows ? values : 0, pieces + o / 16 * THREE + o % 16 * WIDTH);
+  }
+
+  /* A block in pieces times up to 16 tokens, or 32, the second 16 `second` behind the first. Meanwhile the block at `next` is cut. */
   template <bool two, bool whole>
-  INLINE void block(const bfloat16 *w, const bfloat16 *x, int64_t second, const float *next, int64_t n, int64_t rows, int64_t values,
-                    bfloat16 *pieces) {
-#define CUT(from, upto)                      \
-  for (int64_t o = from; o < upto; o++)      \
-    cut<false>(next + o * n, whole ? WIDTH : o < rows ? values : 0, pieces + o / 16 * THREE + o % 16 * WIDTH);
-#define PRODUCT(sum, left, right) \
-  if (two || sum % 2 == 0) _tile_dpbf16ps(sum, left, right);
-#define W(piece)                          \
-  _tile_loadd(4, w + piece, 64);          \
-  PRODUCT(0, 4, 6) PRODUCT(1, 4, 7)       \
-  _tile_loadd(5, w + THREE + piece, 64);  \
-  PRODUCT(2, 5, 6) PRODUCT(3, 5, 7)
-#define X(piece)                                    \
-  _tile_loadd(6, x + piece, 64);                    \
-  PRODUCT(0, 4, 6) PRODUCT(2, 5, 6)                 \
-  if (two) _tile_loadd(7, x + second + piece, 64);  \
-  PRODUCT(1, 4, 7) PRODUCT(3, 5, 7)
-    _tile_loadd(6, x + H, 64);
-    if (two) _tile_loadd(7, x + second + H, 64);
-    W(L) CUT(0, 6) W(M) CUT(6, 12) X(M) CUT(12, 17) W(H) CUT(17, 22) X(H) CUT(22, 27) X(L) CUT(27, 32)
-#undef X
-#undef W
-#undef PRODUCT
-#undef CUT
+  INLINE void multiply_block(const bfloat16 *w, const bfloat16 *x, int64_t second, const float *next, int64_t n, int64_t rows, int64_t values,
+                             bfloat16 *pieces) {
+    multiply_pieces<two>(w, THREE, x, second, [&](int number) __attribute__((always_inline)) {
+      cut_rows<whole>(next, n, rows, values, number * ROWS / 6, (number + 1) * ROWS / 6, pieces);
+    });
   }
 
   template <bool two>
   INLINE void multiply(const float *w, const bfloat16 *x, int64_t n, int64_t rows, float *out) {
     alignas(64) bfloat16 pieces[2][2 * THREE];
     const int64_t second = steps(n) * THREE;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int64_t o = 0; o < ROWS; o++) cut<false>(w + o * n, o < rows ? n : 0, pieces[0] + o / 16 * THREE + o % 16 * WIDTH);
-    for (int64_t k = WIDTH; k < n + WIDTH; k += WIDTH, x += THREE) {
+    begin_sums(out, TOKENS, false);
+    cut_rows<false>(w, n, rows, n, 0, ROWS, pieces[0]);
+    for (int64_t k = 0; k < steps(n); k++, x += THREE) {
       settle();
-      bfloat16 *now = pieces[k / WIDTH % 2 ^ 1], *then = pieces[k / WIDTH % 2];
-      if (rows == ROWS && k + WIDTH <= n)
-        block<two, true>(now, x, second, w + k, n, rows, WIDTH, then);
+      const int64_t at = (k + 1) * WIDTH; /* of the next block */
+      if (rows == ROWS && at + WIDTH <= n)
+        multiply_block<two, true>(pieces[k % 2], x, second, w + at, n, rows, WIDTH, pieces[(k + 1) % 2]);
       else
-        block<two, false>(now, x, second, w + k, n, rows, n - k, then);
+        multiply_block<two, false>(pieces[k % 2], x, second, w + at, n, rows, n - at, pieces[(k + 1) % 2]);
     }
-    _tile_stored(0, out, 64);
-    _tile_stored(2, out + TILE / 2, 64);
-    if (two) {
-      _tile_stored(1, out + TILE, 64);
-      _tile_stored(3, out + TILE / 2 * 3, 64);
-    }
+    end_sums(out, TOKENS);
     settle();
   }
 
